@@ -1,0 +1,173 @@
+"""Configuration of a DRL model: two CLIP towers, a temporal encoder, an interaction and a regulariser."""
+
+from huggingface_hub.dataclasses import strict
+from transformers import CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
+
+
+# What the paper names; a value is accepted once the model computes it.
+INTERACTIONS = ("wti", "ti", "dp")
+TEMPORAL_ENCODERS = ("transformer", "none")
+CDCR_MODES = ("weighted", "none")
+PADDING_SIMILARITIES = ("ignore", "zero")
+TOKEN_WEIGHT_DEPTHS = (1, 2, 3)
+# Set by transformers itself when a configuration is saved and loaded.
+HUB_FIELDS = (
+    "model_type", "auto_map", "name_or_path", "torch_dtype", "attn_implementation", "experts_implementation",
+    "output_attentions", "num_labels", "_commit_hash", "_name_or_path", "_attn_implementation_internal",
+    "_experts_implementation_internal", "use_cache", "quantization_config", "per_layer_config",
+)  # fmt: skip
+
+
+@strict
+class DRLTemporalConfig(PreTrainedConfig):
+    r"""
+    Configuration of the transformer over a video's frame tokens (`seqTransf` in the official code).
+
+    Args:
+        hidden_size (`int`, *optional*, defaults to 512): Width; equals the model's `projection_dim`.
+        intermediate_size (`int`, *optional*, defaults to 2048): Width of the feed-forward layers.
+        num_hidden_layers (`int`, *optional*, defaults to 4): Number of blocks.
+        num_attention_heads (`int`, *optional*, defaults to 8): Number of attention heads.
+        max_position_embeddings (`int`, *optional*, defaults to 77): Most frames that a video may have.
+        hidden_act (`str`, *optional*, defaults to `"quick_gelu"`): Activation of the feed-forward layers.
+        layer_norm_eps (`float`, *optional*, defaults to 1e-12): Epsilon of the layer norms. The official code uses
+            1e-12 here and 1e-5 in the towers.
+        attention_dropout (`float`, *optional*, defaults to 0.0): Dropout of the attention probabilities.
+        initializer_factor (`float`, *optional*, defaults to 1.0): Scale of the initial weights.
+    """
+
+    model_type = "drl_temporal"
+    base_config_key = "temporal_config"
+
+    hidden_size: int = 512
+    intermediate_size: int = 2048
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 8
+    max_position_embeddings: int = 77
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-12
+    attention_dropout: int | float = 0.0
+    initializer_factor: float = 1.0
+
+    def validate_architecture(self):
+        """Part of `@strict`-powered validation."""
+        if self.hidden_size % self.num_attention_heads != 0:
+            raise ValueError(
+                f"`temporal_config`: `hidden_size` ({self.hidden_size}) must be a multiple of `num_attention_heads` "
+                f"({self.num_attention_heads})."
+            )
+
+
+@strict
+class DRLConfig(PreTrainedConfig):
+    r"""
+    Configuration of a [`DRLModel`]. The defaults are the recipe of the paper (arXiv 2203.07111) on MSR-VTT with
+    ViT-B/32 towers.
+
+    Args:
+        text_config (`dict` or `CLIPTextConfig`, *optional*): The text tower.
+        vision_config (`dict` or `CLIPVisionConfig`, *optional*): The vision tower.
+        temporal_config (`dict` or `DRLTemporalConfig`, *optional*): The temporal transformer. By default four blocks
+            of the text tower's proportions, `projection_dim` wide.
+        projection_dim (`int`, *optional*, defaults to 512): Width of the text and frame tokens.
+        interaction (`str`, *optional*, defaults to `"wti"`): How a text and a video are compared: `"wti"` (weighted
+            token-wise interaction), `"ti"` (the same with uniform weights) or `"dp"` (one vector a side).
+        token_weight_depth (`int`, *optional*, defaults to 2): Linear layers (1, 2 or 3) of the networks that weight
+            words and frames in WTI.
+        temporal_encoder (`str`, *optional*, defaults to `"transformer"`): What relates a video's frames to one
+            another: `"transformer"` or `"none"`.
+        padding_similarity (`str`, *optional*, defaults to `"ignore"`): `"ignore"` keeps padding out of every maximum.
+            `"zero"` counts it as similarity 0, as the official code does.
+        cdcr (`str`, *optional*, defaults to `"weighted"`): Channel decorrelation: `"weighted"` (matched token pairs,
+            weighted as in WTI; for `"dp"` the vectors of both sides) or `"none"`.
+        cdcr_lambda (`float`, *optional*, defaults to 0.001): Weight of the decorrelation in the loss.
+        cdcr_alpha_diagonal (`float`, *optional*, defaults to 0.11): Weight of the diagonal term.
+        cdcr_alpha_off_diagonal (`float`, *optional*, defaults to 0.0): Weight of the off-diagonal term. Every command
+            that the authors published leaves it at 0.
+        logit_scale_init_value (`float`, *optional*, defaults to 2.6592): Initial logarithm of the logit scale.
+        initializer_factor (`float`, *optional*, defaults to 1.0): Scale of the initial weights.
+
+    Raises:
+        `ValueError`: For an unknown field or value, or for fields that contradict each other; the message names them.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr import DRLConfig
+
+    >>> config = DRLConfig(interaction="ti", temporal_encoder="none")
+    >>> config.interaction, config.cdcr, config.text_config.hidden_size
+    ('ti', 'weighted', 512)
+    ```"""
+
+    model_type = "drl"
+    sub_configs_defaults = {
+        "text_config": CLIPTextConfig,
+        "vision_config": CLIPVisionConfig,
+        "temporal_config": DRLTemporalConfig,
+    }
+
+    text_config: dict | CLIPTextConfig | None = None
+    vision_config: dict | CLIPVisionConfig | None = None
+    temporal_config: dict | DRLTemporalConfig | None = None
+    projection_dim: int = 512
+    interaction: str = "wti"
+    token_weight_depth: int = 2
+    temporal_encoder: str = "transformer"
+    padding_similarity: str = "ignore"
+    cdcr: str = "weighted"
+    cdcr_lambda: int | float = 0.001
+    cdcr_alpha_diagonal: int | float = 0.11
+    cdcr_alpha_off_diagonal: int | float = 0.0
+    logit_scale_init_value: int | float = 2.6592
+    initializer_factor: int | float = 1.0
+
+    def __post_init__(self, **kwargs):
+        unknown = sorted(key for key in kwargs if key not in HUB_FIELDS)
+        if unknown:
+            raise ValueError(f"DRLConfig has no field {', '.join(f'`{key}`' for key in unknown)}.")
+        if self.temporal_config is None:
+            self.temporal_config = self._default_temporal_config()
+        super().__post_init__(**kwargs)
+        # Here and not only as a validator, since `@strict` wraps what its validators raise in a type of its own.
+        self.validate_drl()
+
+    def _default_temporal_config(self) -> dict:
+        """Proportions of the text tower, as wide as the tokens."""
+        text = self.text_config
+        text = CLIPTextConfig(**text) if isinstance(text, dict) else text or CLIPTextConfig()
+        head_size = text.hidden_size // text.num_attention_heads
+        return {
+            "hidden_size": self.projection_dim,
+            "intermediate_size": 4 * self.projection_dim,
+            "num_attention_heads": max(1, self.projection_dim // head_size),
+            "max_position_embeddings": text.max_position_embeddings,
+            "hidden_act": text.hidden_act,
+        }
+
+    def validate_drl(self):
+        """Part of `@strict`-powered validation: values, and fields that must agree."""
+        for field, choices in (
+            ("interaction", INTERACTIONS),
+            ("token_weight_depth", TOKEN_WEIGHT_DEPTHS),
+            ("temporal_encoder", TEMPORAL_ENCODERS),
+            ("padding_similarity", PADDING_SIMILARITIES),
+            ("cdcr", CDCR_MODES),
+        ):
+            value = getattr(self, field)
+            if value not in choices:
+                raise ValueError(f"`{field}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
+        for field in ("cdcr_lambda", "cdcr_alpha_diagonal", "cdcr_alpha_off_diagonal"):
+            value = getattr(self, field)
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"`{field}` must be a finite number >= 0, got {value}.")
+        if self.projection_dim < 1:
+            raise ValueError(f"`projection_dim` must be at least 1, got {self.projection_dim}.")
+        if self.temporal_encoder == "transformer" and self.temporal_config.hidden_size != self.projection_dim:
+            raise ValueError(
+                f"`temporal_config.hidden_size` ({self.temporal_config.hidden_size}) must equal `projection_dim` "
+                f"({self.projection_dim}): the temporal transformer adds to the frame tokens."
+            )
+
+
+__all__ = ["DRLConfig", "DRLTemporalConfig"]

@@ -1,0 +1,5 @@
+"""Errors about data on disk."""
+
+
+class BenchmarkError(ValueError):
+    """A benchmark's folder or annotations are not what they should be; the message names the file and what was found."""

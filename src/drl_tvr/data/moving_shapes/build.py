@@ -1,0 +1,214 @@
+"""Writes the bundled benchmark to disk, in MSR-VTT's own annotation format, and repairs what is not whole."""
+
+import csv
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from ..errors import BenchmarkError
+from .render import render
+from .scenes import Scene, make_scenes
+
+
+FORMAT_VERSION = 1
+SPLITS = ("train", "validation", "test")
+SETTINGS_FILE = "settings.json"
+CHECKSUM_FILE = "videos.sha256"
+ANNOTATION_FILE = "MovingShapes_data.json"
+# MSR-VTT's own name for the split that everybody else calls validation.
+OFFICIAL_SPLIT = {"train": "train", "validation": "validate", "test": "test"}
+
+
+def build_moving_shapes(
+    root: str | os.PathLike,
+    splits: Sequence[str] = SPLITS,
+    seed: int = 0,
+    num_train: int = 2400,
+    num_validation: int = 200,
+    num_test: int = 300,
+    num_processes: int | None = None,
+) -> Path:
+    """Render what is missing of the benchmark under `root`.
+
+    Files appear under their final name only when complete, and their checksums are journaled as they appear. A clip
+    that is absent, or that differs from the journal, is rendered again, so an interrupted run is repaired by the next.
+
+    Args:
+        root (`str` or `os.PathLike`): Folder of the benchmark; made when absent.
+        splits (`Sequence[str]`, *optional*): Splits whose clips are needed.
+        seed (`int`, *optional*, defaults to 0): Seed of the whole benchmark.
+        num_train, num_validation, num_test (`int`, *optional*): Clips of each split.
+        num_processes (`int`, *optional*): Rendering processes; by default one a core.
+
+    Returns:
+        `Path`: `root`, which then holds `videos/*.mp4`, the annotations and the checksums.
+
+    Raises:
+        `BenchmarkError`: When `root` holds something else or the benchmark with other settings.
+        `OSError`: When a file can't be written (a full disk, say); no partial file stays under its final name.
+    """
+    root = Path(root)
+    settings = {
+        "format_version": FORMAT_VERSION,
+        "seed": seed,
+        "num_train": num_train,
+        "num_validation": num_validation,
+        "num_test": num_test,
+    }
+    claim_folder(root, settings)
+    scenes = make_scenes(seed, num_train, num_validation, num_test)
+    write_annotations(root, scenes)
+    wanted = [scene for scene in scenes if scene.split in splits]
+    missing = [scene for scene in wanted if not is_whole(root, scene, read_checksums(root))]
+    if missing:
+        render_clips(root, missing, seed, num_processes or os.cpu_count() or 1)
+    return root
+
+
+def claim_folder(root: Path, settings: dict) -> None:
+    """Take an empty folder for the benchmark, or check that it already is one with the same settings.
+
+    Raises:
+        `BenchmarkError`: When it is something else.
+    """
+    if root.exists() and not root.is_dir():
+        raise BenchmarkError(f"{root} is a file; the moving-shapes benchmark needs a folder.")
+    root.mkdir(parents=True, exist_ok=True)
+    found = read_settings(root)
+    if found is None:
+        # Temporary files are what an interrupted first write leaves behind.
+        others = [path.name for path in root.iterdir() if not path.name.startswith(".tmp-")]
+        if others:
+            raise BenchmarkError(
+                f"{root} holds {sorted(others)[0]!r} but no {SETTINGS_FILE}: it is not a moving-shapes benchmark. "
+                "Choose an empty folder."
+            )
+        write_atomically(root / SETTINGS_FILE, json.dumps(settings, indent=2).encode())
+    elif found != settings:
+        raise BenchmarkError(f"{root} holds a moving-shapes benchmark made with {found}, expected {settings}.")
+
+
+def read_settings(root: Path) -> dict | None:
+    """Settings of the benchmark under `root`, or `None` when there is none.
+
+    Raises:
+        `BenchmarkError`: When the settings file can't be read.
+    """
+    path = root / SETTINGS_FILE
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise BenchmarkError(f"{path} is not JSON ({error}); delete {root} to have it made anew.") from error
+
+
+def write_annotations(root: Path, scenes: list[Scene]) -> None:
+    """Write MSR-VTT's files: all videos and sentences as JSON, a CSV of ids a split, and the test queries as CSV."""
+    videos, sentences = [], []
+    for scene in scenes:
+        number = int(scene.video_id.removeprefix("video"))
+        video = {"video_id": scene.video_id, "split": OFFICIAL_SPLIT[scene.split], "id": number}
+        if scene.twin is not None:
+            video["twin"] = scene.twin
+        videos.append(video)
+        for caption in scene.captions:
+            sentences.append({"caption": caption, "video_id": scene.video_id, "sen_id": len(sentences)})
+    content = {"info": {"description": "moving-shapes"}, "videos": videos, "sentences": sentences}
+    write_if_changed(root / ANNOTATION_FILE, json.dumps(content, indent=1))
+    for split in SPLITS:
+        part = [scene for scene in scenes if scene.split == split]
+        if split == "test":
+            rows = [("key", "vid_key", "video_id", "sentence")]
+            for index, scene in enumerate(part):
+                rows.append((f"ret{index}", scene.video_id.replace("video", "msr"), scene.video_id, scene.captions[0]))
+        else:
+            rows = [("video_id",)] + [(scene.video_id,) for scene in part]
+        write_if_changed(root / f"MovingShapes_{split}.csv", to_csv(rows))
+
+
+def to_csv(rows: list[tuple[str, ...]]) -> str:
+    """Format rows as CSV text with plain line feeds."""
+    lines: list[str] = []
+    writer = csv.writer(type("Sink", (), {"write": lambda self, line: lines.append(line)})(), lineterminator="\n")
+    writer.writerows(rows)
+    return "".join(lines)
+
+
+def write_if_changed(path: Path, text: str) -> None:
+    """Write a text file unless it already says so."""
+    if not path.is_file() or path.read_text() != text:
+        write_atomically(path, text.encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under its final name only when all of it is on disk.
+
+    Raises:
+        `OSError`: When it can't be written; nothing stays behind.
+    """
+    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def video_path(root: Path, scene: Scene) -> Path:
+    """Where a scene's clip lies."""
+    return root / "videos" / f"{scene.video_id}.mp4"
+
+
+def read_checksums(root: Path) -> dict[str, str]:
+    """The journal of finished clips: file name to SHA-256, in the format of `sha256sum`. The last line wins."""
+    path = root / CHECKSUM_FILE
+    if not path.is_file():
+        return {}
+    # A line cut off by a crash has no newline and is not trusted.
+    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n") and "  " in line]
+    return {name: digest for digest, name in (line.rstrip("\n").split("  ", 1) for line in lines)}
+
+
+def is_whole(root: Path, scene: Scene, checksums: dict[str, str]) -> bool:
+    """Whether a clip is there, byte for byte as it was written."""
+    path = video_path(root, scene)
+    digest = checksums.get(f"videos/{path.name}")
+    return digest is not None and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+
+
+def render_to_file(scene: Scene, root: Path, seed: int) -> tuple[str, str]:
+    """Render one clip and write it; returns its name under `root` and its SHA-256."""
+    content = render(scene, seed)
+    path = video_path(root, scene)
+    write_atomically(path, content)
+    return f"videos/{path.name}", hashlib.sha256(content).hexdigest()
+
+
+def render_clips(root: Path, scenes: list[Scene], seed: int, num_processes: int) -> None:
+    """Render clips in parallel and journal each as it is done."""
+    (root / "videos").mkdir(exist_ok=True)
+    for leftover in (root / "videos").glob(".tmp-*"):
+        leftover.unlink()
+    work = partial(render_to_file, root=root, seed=seed)
+    with ProcessPoolExecutor(num_processes) as pool, open(root / CHECKSUM_FILE, "a") as journal:
+        if journal.tell():
+            journal.write("\n")  # ends a line that a crash may have cut off
+        done = pool.map(work, scenes, chunksize=8)
+        for name, digest in tqdm(done, total=len(scenes), desc="Rendering moving-shapes", unit="clip"):
+            journal.write(f"{digest}  {name}\n")
+            journal.flush()
+
+
+__all__ = ["build_moving_shapes"]

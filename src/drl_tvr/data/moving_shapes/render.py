@@ -1,0 +1,147 @@
+"""Draws a scene of the bundled benchmark and encodes it as a real H.264 mp4 file."""
+
+import io
+import math
+import random
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw
+
+from .scenes import Event, Scene
+
+
+RESOLUTIONS = ((96, 96), (128, 96), (96, 128), (160, 96), (144, 112), (112, 144))
+FRAME_RATES = (8, 10, 12, 15)
+COLOR_VALUES = {
+    "red": (225, 40, 40),
+    "green": (40, 190, 60),
+    "blue": (50, 90, 235),
+    "yellow": (240, 215, 40),
+    "purple": (165, 60, 200),
+    "white": (245, 245, 245),
+}
+RADII = {"small": 0.17, "big": 0.28}  # of the short side
+SCALE = 2  # drawn at twice the size and averaged down, which smooths the edges
+
+
+def shape_points(shape: str) -> list[tuple[float, float]]:
+    """Corners of a shape of radius 1 around the origin; a circle is a polygon of many corners."""
+    if shape == "cross":
+        arm = 0.34
+        return [(-arm, -1), (arm, -1), (arm, -arm), (1, -arm), (1, arm), (arm, arm)] + [
+            (arm, 1), (-arm, 1), (-arm, arm), (-1, arm), (-1, -arm), (-arm, -arm)
+        ]  # fmt: skip
+    corners, inner = {"circle": (36, 1.0), "square": (4, None), "triangle": (3, None), "star": (5, 0.42)}[shape]
+    turn = math.pi / 4 if shape == "square" else 0.0
+    radius = {"square": 1.2, "triangle": 1.15}.get(shape, 1.0)
+    points = []
+    for i in range(corners):
+        angle = turn + 2 * math.pi * i / corners
+        points.append((radius * math.sin(angle), -radius * math.cos(angle)))
+        if inner is not None:
+            angle += math.pi / corners
+            points.append((inner * math.sin(angle), -inner * math.cos(angle)))
+    return points
+
+
+def pose(event: Event, progress: float, lane: float, turn: float) -> tuple[float, float, float, float]:
+    """Where an object is: centre x and y, radius (all of the short side, 0.5 = middle) and angle in radians.
+
+    Args:
+        event (`Event`): The event.
+        progress (`float`): Time within the event, from 0 to 1.
+        lane (`float`): Offset from the middle across the direction of motion.
+        turn (`float`): Direction of a spin, 1 or -1.
+    """
+    x, y, radius, angle = 0.5 + lane, 0.5 + lane, RADII[event.size], 0.0
+    travel = (0.96 - 2 * radius) * (progress - 0.5)
+    if event.motion in ("left", "right"):
+        x = 0.5 + (travel if event.motion == "right" else -travel)
+    elif event.motion in ("up", "down"):
+        y = 0.5 + (travel if event.motion == "down" else -travel)
+    elif event.motion == "spin":
+        angle = turn * 1.5 * math.pi * progress
+    elif event.motion in ("grow", "shrink"):
+        share = progress if event.motion == "grow" else 1 - progress
+        radius = 0.12 + 0.24 * share
+    return x, y, radius, angle
+
+
+def render(scene: Scene, seed: int = 0) -> bytes:
+    """Draw and encode one scene.
+
+    Resolution, frame rate, length, background, encoder quality, lanes and pauses are drawn from the seed and the
+    clip's name, independently of what it shows.
+
+    Returns:
+        `bytes`: The mp4 file; the same bytes for the same scene and the same version of the encoder.
+    """
+    rng = random.Random(f"{seed} {scene.video_id}")
+    width, height = rng.choice(RESOLUTIONS)
+    fps = rng.choice(FRAME_RATES)
+    duration = rng.uniform(3.0, 6.0)
+    background = draw_background(width, height, rng)
+
+    # Seconds: an empty lead-in and lead-out, and between them events of unequal length.
+    lead_in, lead_out = rng.uniform(0.0, 0.4), rng.uniform(0.0, 0.4)
+    shares = [rng.uniform(0.8, 1.2) for _ in scene.events]
+    span = (duration - lead_in - lead_out) / sum(shares)
+    parts, start = [], lead_in
+    for event, share in zip(scene.events, shares):
+        lane, turn = rng.uniform(-0.1, 0.1), rng.choice((-1.0, 1.0))
+        parts.append((start, start + share * span, event, lane, turn))
+        start += share * span
+
+    frames = []
+    for index in range(round(duration * fps)):
+        time = index / fps
+        canvas = background.copy()
+        for begin, end, event, lane, turn in parts:
+            if begin <= time < end:
+                draw_object(canvas, event, *pose(event, (time - begin) / (end - begin), lane, turn))
+        frames.append(canvas.reduce(SCALE))
+    return encode(frames, fps, quality=rng.randint(18, 26))
+
+
+def draw_background(width: int, height: int, rng: random.Random) -> Image.Image:
+    """A dark gradient with faint grain, `SCALE` times as large as the clip."""
+    top, bottom = (np.array([rng.randint(10, 75) for _ in range(3)], dtype=np.float32) for _ in range(2))
+    ramp = np.linspace(0, 1, height * SCALE, dtype=np.float32)[:, None, None]
+    grain = np.random.default_rng(rng.getrandbits(32)).normal(0, 4, (height, width, 1)).astype(np.float32)
+    grain = grain.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
+    pixels = top * (1 - ramp) + bottom * ramp + grain  # (height, width, 3)
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8), "RGB")
+
+
+def draw_object(canvas: Image.Image, event: Event, x: float, y: float, radius: float, angle: float) -> None:
+    """Paint an object onto `canvas`; positions are relative to the central square, so a centre crop keeps it whole."""
+    side = min(canvas.size)
+    left, top = (canvas.width - side) / 2, (canvas.height - side) / 2
+    cos, sin = math.cos(angle) * radius * side, math.sin(angle) * radius * side
+    points = [
+        (left + x * side + px * cos - py * sin, top + y * side + px * sin + py * cos)
+        for px, py in shape_points(event.shape)
+    ]
+    ImageDraw.Draw(canvas).polygon(points, fill=COLOR_VALUES[event.color])
+
+
+def encode(frames: list[Image.Image], fps: int, quality: int) -> bytes:
+    """Encode RGB frames as H.264 in mp4.
+
+    Args:
+        frames (`list[PIL.Image.Image]`): Frames of one size, even in both directions.
+        fps (`int`): Frames per second.
+        quality (`int`): x264's constant rate factor; lower is better.
+    """
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.width, stream.height = frames[0].size
+        stream.pix_fmt = "yuv420p"
+        # One thread: the bytes must not depend on the number of cores.
+        stream.options = {"crf": str(quality), "preset": "veryfast", "threads": "1"}
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+        container.mux(stream.encode())
+    return file.getvalue()

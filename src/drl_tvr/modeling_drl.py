@@ -1,0 +1,477 @@
+"""The DRL model: CLIP towers that keep every token, a temporal encoder, token weights and an interaction."""
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import CLIPConfig, CLIPTextModel, CLIPVisionModel
+from transformers import initialization as init
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPPreTrainedModel
+from transformers.utils import ModelOutput, can_return_tuple, logging
+
+from .configuration_drl import DRLConfig, DRLTemporalConfig
+from .interaction import (
+    dot_product,
+    match_tokens,
+    normalize,
+    text_vector,
+    uniform_weights,
+    video_vector,
+    weighted_token_wise_interaction,
+)
+from .losses import channel_correlation, contrastive_loss, decorrelation_loss
+
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class DRLFeatures(ModelOutput):
+    """One side, encoded: what travels together to the similarity, the loss, a gather or an index.
+
+    Args:
+        tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Words or frames, not normalised, 0 on padding.
+        weights (`torch.Tensor` of shape `(num_items, num_tokens)`): Weights that sum to 1 in a row, 0 on padding.
+        mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens, 0 for padding.
+    """
+
+    tokens: torch.FloatTensor | None = None
+    weights: torch.FloatTensor | None = None
+    mask: torch.LongTensor | None = None
+
+
+@dataclass
+class DRLOutput(ModelOutput):
+    """Output of [`DRLModel`].
+
+    Args:
+        loss (`torch.Tensor` of shape `()`, *optional*, returned when `return_loss=True`):
+            `contrastive_loss + cdcr_lambda * cdcr_loss`.
+        contrastive_loss (`torch.Tensor` of shape `()`, *optional*, returned when `return_loss=True`):
+            Symmetric cross entropy of `logits_per_text`.
+        cdcr_loss (`torch.Tensor` of shape `()`, *optional*, returned when `return_loss=True`):
+            Channel decorrelation, before its lambda; 0 with `cdcr="none"`.
+        logits_per_text (`torch.Tensor` of shape `(num_texts, num_videos)`):
+            Similarities times `exp(logit_scale)`.
+        logits_per_video (`torch.Tensor` of shape `(num_videos, num_texts)`):
+            The transpose of `logits_per_text`.
+        text_tokens (`torch.Tensor` of shape `(num_texts, num_tokens, dim)`):
+            Projected words, not normalised.
+        text_weights (`torch.Tensor` of shape `(num_texts, num_tokens)`):
+            Weight of every word; uniform without WTI.
+        frame_tokens (`torch.Tensor` of shape `(num_videos, num_frames, dim)`):
+            Projected frames after the temporal encoder, not normalised.
+        frame_weights (`torch.Tensor` of shape `(num_videos, num_frames)`):
+            Weight of every frame; uniform without WTI.
+    """
+
+    loss: torch.FloatTensor | None = None
+    contrastive_loss: torch.FloatTensor | None = None
+    cdcr_loss: torch.FloatTensor | None = None
+    logits_per_text: torch.FloatTensor | None = None
+    logits_per_video: torch.FloatTensor | None = None
+    text_tokens: torch.FloatTensor | None = None
+    text_weights: torch.FloatTensor | None = None
+    frame_tokens: torch.FloatTensor | None = None
+    frame_weights: torch.FloatTensor | None = None
+
+
+class DRLTokenWeights(nn.Module):
+    """Weights of an item's tokens: a softmax over the valid ones of a small network on the un-normalised tokens."""
+
+    def __init__(self, dim: int, depth: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(depth - 1):
+            layers += [nn.Linear(dim, dim), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Linear(dim, 1))
+
+    def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Weigh `tokens` (num_items, num_tokens, dim) by `mask` (num_items, num_tokens), in float32."""
+        scores = self.layers(tokens).squeeze(-1).float()  # (num_items, num_tokens)
+        return scores.masked_fill(~mask.bool(), float("-inf")).softmax(dim=-1)
+
+
+class DRLPreTrainedModel(CLIPPreTrainedModel):
+    """Weight initialisation, loading and saving; CLIP's, since the towers and the temporal blocks are CLIP's."""
+
+    config: DRLConfig
+    base_model_prefix = "drl"
+    main_input_name = "input_ids"
+    input_modalities = ("video", "text")
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, DRLTemporalTransformer):
+            init.normal_(module.position_embedding.weight, std=0.02 * module.config.initializer_factor)
+        elif isinstance(module, DRLModel):
+            config = module.config
+            init.normal_(module.text_projection.weight, std=config.text_config.hidden_size**-0.5)
+            init.normal_(module.visual_projection.weight, std=config.vision_config.hidden_size**-0.5)
+            init.constant_(module.logit_scale, config.logit_scale_init_value)
+
+
+class DRLTemporalTransformer(DRLPreTrainedModel):
+    """Relates a video's frames to one another: pre-norm blocks over frames plus positions, with a residual around all.
+
+    Args:
+        config ([`DRLTemporalConfig`]): Its configuration.
+    """
+
+    config: DRLTemporalConfig
+    main_input_name = "frame_tokens"
+
+    def __init__(self, config: DRLTemporalConfig):
+        super().__init__(config)
+        self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.layers = nn.ModuleList([CLIPEncoderLayer(config) for _ in range(config.num_hidden_layers)])
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def forward(self, frame_tokens: torch.Tensor, video_mask: torch.Tensor) -> torch.Tensor:
+        """Encode the frames of each video.
+
+        Args:
+            frame_tokens (`torch.Tensor` of shape `(num_videos, num_frames, dim)`): Frames.
+            video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`): 1 for real frames.
+
+        Returns:
+            `torch.Tensor` of shape `(num_videos, num_frames, dim)`: Frames that know of one another.
+
+        Raises:
+            `ValueError`: For more frames than `max_position_embeddings`.
+        """
+        num_frames, most = frame_tokens.shape[1], self.config.max_position_embeddings
+        if num_frames > most:
+            raise ValueError(f"A video has {num_frames} frames; `temporal_config.max_position_embeddings` is {most}.")
+        hidden_states = frame_tokens + self.position_embedding.weight[:num_frames]
+        attention_mask = create_bidirectional_mask(
+            config=self.config, inputs_embeds=hidden_states, attention_mask=video_mask
+        )
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, attention_mask)
+        return hidden_states + frame_tokens
+
+
+class DRLModel(DRLPreTrainedModel):
+    r"""Text-video retrieval with disentangled representations (Wang et al., arXiv 2203.07111).
+
+    A text becomes a weighted token a word, a video a weighted token a frame; the interaction of
+    `config.interaction` scores every pair.
+
+    Args:
+        config ([`DRLConfig`]): The model's configuration.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from drl_tvr import DRLConfig, DRLModel
+
+    >>> tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    >>> config = DRLConfig(
+    ...     text_config={**tower, "vocab_size": 100, "bos_token_id": 98, "eos_token_id": 99},
+    ...     vision_config={**tower, "image_size": 32, "patch_size": 16},
+    ...     projection_dim=32,
+    ... )
+    >>> model = DRLModel(config).eval()
+    >>> outputs = model(
+    ...     input_ids=torch.tensor([[98, 5, 7, 99]]),
+    ...     attention_mask=torch.ones(1, 4, dtype=torch.long),
+    ...     pixel_values_videos=torch.zeros(3, 6, 3, 32, 32),
+    ...     video_mask=torch.ones(3, 6, dtype=torch.long),
+    ... )
+    >>> outputs.logits_per_text.shape
+    torch.Size([1, 3])
+    ```"""
+
+    _no_split_modules = ["CLIPTextEmbeddings", "CLIPEncoderLayer", "CLIPVisionEmbeddings"]
+
+    def __init__(self, config: DRLConfig):
+        super().__init__(config)
+        text_config, vision_config, dim = config.text_config, config.vision_config, config.projection_dim
+        self.text_model = CLIPTextModel._from_config(text_config)
+        self.vision_model = CLIPVisionModel._from_config(vision_config)
+        self.text_projection = nn.Linear(text_config.hidden_size, dim, bias=False)
+        self.visual_projection = nn.Linear(vision_config.hidden_size, dim, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
+        self.temporal_encoder = None
+        if config.temporal_encoder == "transformer":
+            self.temporal_encoder = DRLTemporalTransformer._from_config(config.temporal_config)
+        self.text_token_weights = self.frame_token_weights = None
+        if config.interaction == "wti":
+            self.text_token_weights = DRLTokenWeights(dim, config.token_weight_depth)
+            self.frame_token_weights = DRLTokenWeights(dim, config.token_weight_depth)
+        self.post_init()
+
+    @classmethod
+    def from_clip_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, *, hub_kwargs: dict | None = None, **config_fields
+    ) -> "DRLModel":
+        """Build a DRL model on the towers of a CLIP checkpoint.
+
+        The towers, projections and logit scale are the checkpoint's. The temporal transformer starts as a copy of the
+        text tower's first blocks and positions, as in the official code; token weights start at random.
+
+        Args:
+            pretrained_model_name_or_path (`str` or `os.PathLike`): A `CLIPModel` checkpoint, folder or Hub name.
+            hub_kwargs (`dict`, *optional*): Arguments of `from_pretrained` that find or place the checkpoint
+                (`revision`, `token`, `cache_dir`, `dtype`, `attn_implementation`, ...).
+            config_fields: Fields of [`DRLConfig`].
+
+        Returns:
+            [`DRLModel`]: In evaluation mode, as `from_pretrained` leaves it.
+
+        Raises:
+            `ValueError`: When the checkpoint is not a CLIP model or lacks weights of the towers.
+            `OSError`: When there is no such checkpoint.
+        """
+        hub_kwargs = dict(hub_kwargs or {})
+        location = {k: hub_kwargs[k] for k in ("revision", "token", "cache_dir", "subfolder") if k in hub_kwargs}
+        config_dict, _ = CLIPConfig.get_config_dict(pretrained_model_name_or_path, **location)
+        if config_dict.get("model_type") != "clip":
+            raise ValueError(
+                f"{pretrained_model_name_or_path} is a checkpoint of type {config_dict.get('model_type')!r}; "
+                "`from_clip_pretrained` needs 'clip'."
+            )
+        clip_config = CLIPConfig.from_dict(config_dict)
+        config = DRLConfig(
+            text_config=clip_config.text_config,
+            vision_config=clip_config.vision_config,
+            projection_dim=clip_config.projection_dim,
+            logit_scale_init_value=clip_config.logit_scale_init_value,
+            **config_fields,
+        )
+        model, report = cls.from_pretrained(
+            pretrained_model_name_or_path, config=config, output_loading_info=True, **hub_kwargs
+        )
+        new_modules = ("temporal_encoder.", "text_token_weights.", "frame_token_weights.")
+        missing = sorted(key for key in report["missing_keys"] if not key.startswith(new_modules))
+        if missing:
+            raise ValueError(f"{pretrained_model_name_or_path} lacks weights of the CLIP towers: {', '.join(missing)}.")
+        if model.temporal_encoder is not None:
+            model._copy_text_blocks_to_temporal_encoder()
+        return model
+
+    @torch.no_grad()
+    def _copy_text_blocks_to_temporal_encoder(self):
+        """Start the temporal transformer as the text tower's first blocks where the sizes agree."""
+        text, temporal = self.config.text_config, self.config.temporal_config
+        sizes = ("hidden_size", "intermediate_size", "num_attention_heads", "hidden_act")
+        differing = [size for size in sizes if getattr(text, size) != getattr(temporal, size)]
+        if differing or text.num_hidden_layers < temporal.num_hidden_layers:
+            logger.warning(
+                "The temporal transformer keeps its random weights: the text tower differs from it in "
+                f"{', '.join(differing) or 'num_hidden_layers'}."
+            )
+            return
+        for target, source in zip(self.temporal_encoder.layers, self.text_model.encoder.layers):
+            target.load_state_dict(source.state_dict())
+        rows = min(temporal.max_position_embeddings, text.max_position_embeddings)
+        positions = self.text_model.embeddings.position_embedding.weight[:rows]
+        self.temporal_encoder.position_embedding.weight[:rows] = positions
+
+    def get_text_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> DRLFeatures:
+        """Encode texts.
+
+        Args:
+            input_ids (`torch.Tensor` of shape `(num_texts, num_tokens)`): Token ids.
+            attention_mask (`torch.Tensor` of shape `(num_texts, num_tokens)`, *optional*): 1 for real tokens.
+
+        Returns:
+            [`DRLFeatures`]: Every token projected, with weights and mask.
+
+        Raises:
+            `ValueError`: When the shapes don't agree or a text has no real token.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        check_mask("attention_mask", attention_mask, "input_ids", input_ids.shape)
+        # The official code has no padding mask in the text tower: real words are the same, padding is not.
+        tower_mask = None if self.config.padding_similarity == "zero" else attention_mask
+        states = self.text_model(input_ids=input_ids, attention_mask=tower_mask).last_hidden_state
+        return self._finish(self.text_projection(states), attention_mask, self.text_token_weights)
+
+    def get_video_features(
+        self, pixel_values_videos: torch.Tensor, video_mask: torch.Tensor | None = None
+    ) -> DRLFeatures:
+        """Encode videos. Only real frames enter the vision tower.
+
+        Args:
+            pixel_values_videos (`torch.Tensor` of shape `(num_videos, num_frames, 3, size, size)`): Pixels.
+            video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`, *optional*): 1 for real frames.
+
+        Returns:
+            [`DRLFeatures`]: Every frame projected and temporally encoded, with weights and mask.
+
+        Raises:
+            `ValueError`: When the shapes don't agree or a video has no real frame.
+        """
+        if pixel_values_videos.dim() != 5:
+            raise ValueError(
+                "`pixel_values_videos` must be (num_videos, num_frames, channels, height, width), got shape "
+                f"{tuple(pixel_values_videos.shape)}."
+            )
+        if video_mask is None:
+            video_mask = torch.ones(pixel_values_videos.shape[:2], dtype=torch.long, device=pixel_values_videos.device)
+        check_mask("video_mask", video_mask, "pixel_values_videos", pixel_values_videos.shape[:2])
+        # The official code runs the towers on padding, which can win a maximum there: "zero" must see it too.
+        real = torch.ones_like(video_mask).bool() if self.config.padding_similarity == "zero" else video_mask.bool()
+        pooled = self.vision_model(pixel_values=pixel_values_videos[real]).pooler_output
+        frames = self.visual_projection(pooled)  # (num_real_frames, dim)
+        tokens = frames.new_zeros(*real.shape, frames.shape[-1])
+        tokens[real] = frames  # (num_videos, num_frames, dim)
+        if self.temporal_encoder is not None:
+            tokens = self.temporal_encoder(tokens, video_mask)
+        return self._finish(tokens, video_mask, self.frame_token_weights)
+
+    def _finish(self, tokens: torch.Tensor, mask: torch.Tensor, token_weights: nn.Module | None) -> DRLFeatures:
+        """Clear the padding of `tokens` (num_items, num_tokens, dim) and weigh the rest."""
+        if self.config.padding_similarity == "ignore":
+            tokens = tokens.masked_fill(~mask.bool()[..., None], 0.0)
+        weights = uniform_weights(mask) if token_weights is None else token_weights(tokens, mask)
+        return DRLFeatures(tokens=tokens, weights=weights, mask=mask)
+
+    def similarity(self, text: DRLFeatures, video: DRLFeatures) -> torch.Tensor:
+        """Score every text with every video by `config.interaction`, without the logit scale, in float32.
+
+        Args:
+            text ([`DRLFeatures`]): Encoded texts.
+            video ([`DRLFeatures`]): Encoded videos.
+
+        Returns:
+            `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities.
+        """
+        text_tokens, frame_tokens = text.tokens.float(), video.tokens.float()
+        if self.config.interaction == "dp":
+            return dot_product(text_vector(text_tokens, text.mask), video_vector(frame_tokens, video.mask))
+        return weighted_token_wise_interaction(
+            text_tokens,
+            text.weights,
+            text.mask,
+            frame_tokens,
+            video.weights,
+            video.mask,
+            self.config.padding_similarity,
+        )
+
+    def decorrelation(self, text: DRLFeatures, video: DRLFeatures) -> torch.Tensor:
+        """Channel decorrelation (CDCR) of matching pairs by `config.cdcr`, before its lambda.
+
+        Args:
+            text ([`DRLFeatures`]): Encoded texts.
+            video ([`DRLFeatures`]): Encoded videos; video i belongs to text i.
+
+        Returns:
+            `torch.Tensor` of shape `()`: The loss.
+        """
+        text_tokens, frame_tokens = text.tokens.float(), video.tokens.float()
+        if self.config.cdcr == "none":
+            return text_tokens.new_zeros(())
+        num_pairs = len(text_tokens)
+        if self.config.interaction == "dp":
+            words = normalize(text_vector(text_tokens, text.mask))
+            frames = normalize(video_vector(frame_tokens, video.mask))
+            correlation = channel_correlation(words, frames, num_pairs)
+        else:
+            matched_frames, matched_words = match_tokens(
+                text_tokens, text.mask, frame_tokens, video.mask, self.config.padding_similarity
+            )
+            words, frames = text.mask.bool(), video.mask.bool()
+            by_words = channel_correlation(
+                normalize(text_tokens[words]), matched_frames[words], num_pairs, text.weights[words]
+            )
+            # Here rows are video channels: the official code averages the two orientations as they are.
+            by_frames = channel_correlation(
+                normalize(frame_tokens[frames]), matched_words[frames], num_pairs, video.weights[frames]
+            )
+            correlation = (by_words + by_frames) / 2  # (dim, dim)
+        return decorrelation_loss(correlation, self.config.cdcr_alpha_diagonal, self.config.cdcr_alpha_off_diagonal)
+
+    def compare(self, text: DRLFeatures, video: DRLFeatures, return_loss: bool = False) -> DRLOutput:
+        """Everything after the encoders: similarity and, on request, the loss.
+
+        Args:
+            text ([`DRLFeatures`]): Encoded texts.
+            video ([`DRLFeatures`]): Encoded videos.
+            return_loss (`bool`, *optional*, defaults to `False`): Whether to compute the loss; text i then belongs to
+                video i.
+
+        Returns:
+            [`DRLOutput`]
+
+        Raises:
+            `ValueError`: When there is a loss and the numbers of texts and videos differ.
+        """
+        logits_per_text = self.logit_scale.float().exp() * self.similarity(text, video)
+        loss = contrastive = cdcr = None
+        if return_loss:
+            num_texts, num_videos = logits_per_text.shape
+            if num_texts != num_videos:
+                raise ValueError(
+                    f"The loss compares text i with video i, but there are {num_texts} texts and {num_videos} videos."
+                )
+            contrastive = contrastive_loss(logits_per_text)
+            cdcr = self.decorrelation(text, video)
+            loss = contrastive + self.config.cdcr_lambda * cdcr
+        return DRLOutput(
+            loss=loss,
+            contrastive_loss=contrastive,
+            cdcr_loss=cdcr,
+            logits_per_text=logits_per_text,
+            logits_per_video=logits_per_text.T,
+            text_tokens=text.tokens,
+            text_weights=text.weights,
+            frame_tokens=video.tokens,
+            frame_weights=video.weights,
+        )
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        pixel_values_videos: torch.Tensor | None = None,
+        video_mask: torch.Tensor | None = None,
+        return_loss: bool = False,
+    ) -> DRLOutput:
+        """Score every text with every video.
+
+        Args:
+            input_ids (`torch.Tensor` of shape `(num_texts, num_tokens)`): Token ids.
+            attention_mask (`torch.Tensor` of shape `(num_texts, num_tokens)`, *optional*): 1 for real tokens.
+            pixel_values_videos (`torch.Tensor` of shape `(num_videos, num_frames, 3, size, size)`): Pixels.
+            video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`, *optional*): 1 for real frames.
+            return_loss (`bool`, *optional*, defaults to `False`): Whether to compute the loss; text i then belongs to
+                video i.
+
+        Returns:
+            [`DRLOutput`] or `tuple(torch.Tensor)`
+
+        Raises:
+            `ValueError`: When shapes or numbers don't agree, or an item has no real token.
+        """
+        if input_ids is None or pixel_values_videos is None:
+            raise ValueError("`input_ids` and `pixel_values_videos` are both needed; one side is `get_..._features`.")
+        text = self.get_text_features(input_ids, attention_mask)
+        video = self.get_video_features(pixel_values_videos, video_mask)
+        return self.compare(text, video, return_loss=return_loss)
+
+
+def check_mask(name: str, mask: torch.Tensor, of: str, shape: torch.Size) -> None:
+    """Refuse a mask of the wrong shape or with a row of zeros.
+
+    Raises:
+        `ValueError`: Names the mask, and the shapes or the row.
+    """
+    if tuple(mask.shape) != tuple(shape):
+        raise ValueError(f"`{name}` has shape {tuple(mask.shape)}, `{of}` needs {tuple(shape)}.")
+    empty = ~mask.bool().any(dim=-1)
+    if empty.any():
+        raise ValueError(f"`{name}` is all zero in row {int(empty.nonzero()[0])}: nothing there is real.")
+
+
+__all__ = ["DRLFeatures", "DRLModel", "DRLOutput", "DRLPreTrainedModel", "DRLTemporalTransformer"]

@@ -1,0 +1,68 @@
+"""Training arguments: the paper's recipe as defaults of transformers' own."""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+
+@dataclass
+class DRLTrainingArguments(TrainingArguments):
+    r"""
+    `TrainingArguments` with the recipe of the paper on MSR-VTT as defaults. What differs from transformers:
+
+    | field | default | meaning |
+    |---|---|---|
+    | `learning_rate` | 1e-4 | peak for new modules: temporal encoder and token weights |
+    | `clip_learning_rate` | 1e-7 | peak for the CLIP towers, projections and logit scale |
+    | `adam_beta2`, `adam_epsilon` | 0.98, 1e-6 | |
+    | `weight_decay` | 0.2 | decoupled, not on biases, norms and scalars |
+    | `warmup_steps`, `lr_scheduler_type` | 0.1, `"cosine"` | a tenth of all steps, then half a cosine to 0 |
+    | `num_train_epochs` | 5 | |
+    | `per_device_train_batch_size` | 128 | pairs a process; the loss sees those of all processes |
+    | `dataloader_drop_last` | `True` | every step sees as many negatives |
+    | `eval_strategy`, `save_strategy` | `"epoch"` | |
+    | `load_best_model_at_end`, `metric_for_best_model` | `True`, `"t2v_R@1"` | chosen on `eval_dataset` |
+    | `save_total_limit` | 2 | |
+    | `seed` | 0 | |
+
+    A contrastive loss is not invariant to `gradient_accumulation_steps`: accumulating keeps the negatives of a small
+    batch. What counts is processes times `per_device_train_batch_size`.
+
+    Args:
+        clip_learning_rate (`float`, *optional*, defaults to 1e-7): Peak learning rate of what comes from CLIP.
+        frame_cache_dir (`str`, *optional*): Where decoded frames are kept; by default in the cache of `datasets`.
+
+    Raises:
+        `ValueError`: For a negative learning rate.
+    """
+
+    learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the new modules."})
+    clip_learning_rate: float = field(default=1e-7, metadata={"help": "Peak learning rate of the CLIP towers."})
+    frame_cache_dir: str | None = field(default=None, metadata={"help": "Where decoded frames are kept."})
+    adam_beta2: float = field(default=0.98, metadata={"help": "AdamW's beta2."})
+    adam_epsilon: float = field(default=1e-6, metadata={"help": "AdamW's epsilon."})
+    weight_decay: float = field(default=0.2, metadata={"help": "Decoupled; not on biases, norms and scalars."})
+    warmup_steps: float = field(default=0.1, metadata={"help": "Steps, or a share of all steps when below 1."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Schedule of both learning rates."})
+    num_train_epochs: float = field(default=5.0, metadata={"help": "Passes over the pairs."})
+    per_device_train_batch_size: int = field(default=128, metadata={"help": "Pairs a process."})
+    per_device_eval_batch_size: int = field(default=128, metadata={"help": "Captions or videos a batch."})
+    dataloader_drop_last: bool = field(default=True, metadata={"help": "Leave out the last, smaller batch."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best checkpoint."})
+    metric_for_best_model: str = field(default="t2v_R@1", metadata={"help": "What the best is judged by."})
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether a higher metric is better."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep."})
+    logging_steps: float = field(default=50, metadata={"help": "Steps between logs."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "The collator needs all columns."})
+    seed: int = field(default=0, metadata={"help": "Seed of initialisation and data order."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("learning_rate", "clip_learning_rate"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must be >= 0, got {getattr(self, name)}.")
+
+
+__all__ = ["DRLTrainingArguments"]

@@ -1,0 +1,213 @@
+"""Trainer of DRL models: two learning rates, a loss over all processes, retrieval evaluation on the whole split."""
+
+import math
+import time
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_utils import speed_metrics
+
+from ..data.frames import decode_videos
+from ..data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset
+from ..data.records import RetrievalData
+from ..evaluation import encode_captions, encode_videos, evaluate_retrieval, score_all, twin_accuracy
+from ..modeling_drl import DRLFeatures, DRLModel
+from ..processing_drl import DRLProcessor
+from .arguments import DRLTrainingArguments
+from .distributed import gather_features
+
+
+MAX_LOGIT_SCALE = math.log(100)
+NEW_MODULES = ("temporal_encoder.", "text_token_weights.", "frame_token_weights.")
+
+
+class LogitScaleClamp(TrainerCallback):
+    """Keeps `exp(logit_scale)` at 100 or below after every step, as CLIP and the official code do."""
+
+    def on_optimizer_step(self, args, state, control, model=None, **kwargs):
+        """Clamp the parameter."""
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+
+
+class DRLTrainer(Trainer):
+    r"""
+    transformers' `Trainer` for a [`DRLModel`].
+
+    Args:
+        model ([`DRLModel`]): The model.
+        args ([`DRLTrainingArguments`]): The recipe.
+        train_dataset ([`RetrievalData`] or [`PairDataset`], *optional*): Pairs to train on. The videos of a
+            [`RetrievalData`] are decoded once and cached.
+        eval_dataset ([`RetrievalData`] or [`PairDataset`], *optional*): The split that chooses the checkpoint.
+        processing_class ([`DRLProcessor`]): Prepares captions and videos; saved with the model.
+        kwargs: Other arguments of `Trainer`.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr import DRLModel, DRLProcessor, DRLTrainer, DRLTrainingArguments, load_benchmark
+
+    >>> trainer = DRLTrainer(
+    ...     model=DRLModel.from_clip_pretrained("openai/clip-vit-base-patch32"),
+    ...     args=DRLTrainingArguments("outputs/drl"),
+    ...     train_dataset=load_benchmark("moving-shapes", split="train"),
+    ...     eval_dataset=load_benchmark("moving-shapes", split="validation"),
+    ...     processing_class=DRLProcessor.from_pretrained("path/to/processor"),
+    ... )  # doctest: +SKIP
+    >>> trainer.train()  # doctest: +SKIP
+    ```"""
+
+    def __init__(
+        self,
+        model: DRLModel,
+        args: DRLTrainingArguments,
+        train_dataset: RetrievalData | PairDataset | None = None,
+        eval_dataset: RetrievalData | PairDataset | None = None,
+        processing_class: DRLProcessor | None = None,
+        **kwargs,
+    ):
+        if processing_class is None:
+            raise ValueError("`processing_class` is needed: the DRLProcessor that prepares captions and videos.")
+        kwargs.setdefault("data_collator", RetrievalCollator(processing_class))
+        super().__init__(model=model, args=args, processing_class=processing_class, **kwargs)
+        self.train_dataset = self._decode(train_dataset)
+        self.eval_dataset = self._decode(eval_dataset)
+        # The model computes its loss without labels, and over a batch, not a number of items.
+        self.can_return_loss = True
+        self.label_names = []
+        self.model_accepts_loss_kwargs = False
+        self.add_callback(LogitScaleClamp())
+        self._loss_parts: dict[str, list[torch.Tensor]] = {}
+
+    def _decode(self, dataset: RetrievalData | PairDataset | None) -> PairDataset | None:
+        """Decode a split's videos; the first process does, the others read its cache."""
+        if not isinstance(dataset, RetrievalData):
+            return dataset
+        with self.args.main_process_first(local=False, desc="decoding videos"):
+            video_processor = self.processing_class.video_processor
+            return PairDataset(dataset, decode_videos(dataset.videos, video_processor, self.args.frame_cache_dir))
+
+    def create_optimizer(self, model=None) -> torch.optim.Optimizer:
+        """AdamW on four groups: new modules and CLIP, each with and without weight decay."""
+        model = self.model if model is None else model
+        if self.optimizer is None:
+            decayed = set(self.get_decay_parameter_names(model)) - {"logit_scale"}
+            groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+            for name, parameter in model.named_parameters():
+                if parameter.requires_grad:
+                    is_new = name.removeprefix("module.").startswith(NEW_MODULES)
+                    learning_rate = self.args.learning_rate if is_new else self.args.clip_learning_rate
+                    weight_decay = self.args.weight_decay if name in decayed else 0.0
+                    groups.setdefault((learning_rate, weight_decay), []).append(parameter)
+            optimizer_class, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
+            self.optimizer = optimizer_class(
+                [
+                    {"params": parameters, "lr": learning_rate, "weight_decay": weight_decay}
+                    for (learning_rate, weight_decay), parameters in groups.items()
+                ],
+                **optimizer_kwargs,
+            )
+        return self.optimizer
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Loss of the global batch: with several processes, the features of all are gathered first."""
+        if self.args.world_size == 1:
+            outputs = model(**inputs, return_loss=True)
+        else:
+            local = model(**inputs)
+            text = DRLFeatures(local.text_tokens, local.text_weights, inputs["attention_mask"])
+            video = DRLFeatures(local.frame_tokens, local.frame_weights, inputs["video_mask"])
+            compare = self.accelerator.unwrap_model(model).compare
+            outputs = compare(gather_features(text), gather_features(video), return_loss=True)
+        for part in ("contrastive_loss", "cdcr_loss"):
+            self._loss_parts.setdefault(part, []).append(outputs[part].detach())
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, with the parts of the loss and the logit scale beside the loss."""
+        if "loss" in logs and self._loss_parts:
+            logs.update({part: round(torch.stack(v).mean().item(), 4) for part, v in self._loss_parts.items()})
+            self._loss_parts = {}
+            logs["logit_scale"] = round(self.accelerator.unwrap_model(self.model).logit_scale.exp().item(), 3)
+        super().log(logs, start_time)
+
+    def evaluate(
+        self,
+        eval_dataset: RetrievalData | PairDataset | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Encode every caption and video of a split once and score the whole matrix.
+
+        Args:
+            eval_dataset ([`RetrievalData`] or [`PairDataset`], *optional*): By default the trainer's own.
+            ignore_keys (`list[str]`, *optional*): Of no use here; kept for `Trainer`.
+            metric_key_prefix (`str`, *optional*, defaults to `"eval"`): Prefix of the names.
+
+        Returns:
+            `dict[str, float]`: What [`evaluate_retrieval`] gives, prefixed; `t2v_twin_accuracy` and
+            `v2t_twin_accuracy` where the split has twins.
+
+        Raises:
+            `ValueError`: When there is no split to evaluate.
+        """
+        dataset = self._decode(eval_dataset) if eval_dataset is not None else self.eval_dataset
+        if dataset is None:
+            raise ValueError("There is nothing to evaluate: pass `eval_dataset` here or to the trainer.")
+        start_time = time.time()
+        similarity = self.similarity(dataset.videos, dataset.captions)
+        metrics = evaluate_retrieval(similarity, dataset.caption_to_video)
+        metrics.update(twin_accuracy(similarity, dataset.caption_to_video, dataset.data.twins))
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        metrics.update(speed_metrics(metric_key_prefix, start_time, num_samples=len(dataset.videos)))
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def similarity(self, videos: VideoDataset, captions: CaptionDataset) -> torch.Tensor:
+        """Similarity of every caption with every video.
+
+        Args:
+            videos ([`VideoDataset`]): Decoded videos.
+            captions ([`CaptionDataset`]): Captions.
+
+        Returns:
+            `torch.Tensor` of shape `(num_captions, num_videos)`: Without the logit scale, float32, on the CPU.
+        """
+        model = self.accelerator.unwrap_model(self.model)
+        was_training = model.training
+        model.eval()
+        show_progress = self.is_world_process_zero() and not self.args.disable_tqdm
+        with self.compute_loss_context_manager():
+            video_features = encode_videos(model, self._eval_batches(videos), show_progress)
+            text_features = encode_captions(model, self._eval_batches(captions), show_progress)
+        similarity = score_all(model, text_features, video_features)
+        model.train(was_training)
+        return similarity
+
+    def search(self, dataset: RetrievalData | PairDataset, sentences: list[str]) -> torch.Tensor:
+        """Score the videos of a split for any sentences.
+
+        Args:
+            dataset ([`RetrievalData`] or [`PairDataset`]): The split.
+            sentences (`list[str]`): What to look for.
+
+        Returns:
+            `torch.Tensor` of shape `(num_sentences, num_videos)`: Similarities without the logit scale.
+        """
+        return self.similarity(self._decode(dataset).videos, CaptionDataset(sentences))
+
+    def _eval_batches(self, dataset: torch.utils.data.Dataset) -> DataLoader:
+        """Batches in order, the same on every process."""
+        return DataLoader(
+            dataset,
+            batch_size=self.args.per_device_eval_batch_size,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory and self.args.device.type == "cuda",
+        )
+
+
+__all__ = ["DRLTrainer"]

@@ -1,0 +1,114 @@
+"""Small real videos and a small real tokenizer, made here so that no test needs a download."""
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+
+GREY_START, GREY_STEP = 20, 5  # a video's frame i is grey of 20 + 5 i, so that pixels tell their index
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "shared: needs the real clips and parity data in ../shared")
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder of real clips and parity data, which lies next to the repository where there is one."""
+    path = Path(__file__).resolve().parents[2] / "shared"
+    if not (path / "videos").is_dir():
+        pytest.skip(f"no shared data at {path}")
+    return path
+
+
+def grey_frames(num_frames: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """Frames, (num_frames, height, width, 3), that are grey of a brightness that tells the index."""
+    levels = GREY_START + GREY_STEP * np.arange(num_frames)
+    return np.broadcast_to(levels[:, None, None, None], (num_frames, height, width, 3)).astype(np.uint8)
+
+
+def read_indices(frames) -> list[int]:
+    """The indices that frames of `grey_frames` (in any layout, one frame first) show."""
+    means = np.asarray(frames, dtype=np.float64).reshape(len(frames), -1).mean(axis=1)
+    return [round((mean - GREY_START) / GREY_STEP) for mean in means]
+
+
+class WriteOnly:
+    """A file that cannot seek, so that a muxer cannot go back to write the duration."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def write(self, data: bytes) -> int:
+        return self.file.write(data)
+
+
+def write_video(
+    path: Path,
+    frames: np.ndarray,
+    fps: int | Fraction = 10,
+    codec: str = "libx264",
+    rotation: int | None = None,
+    options: dict[str, str] | None = None,
+    seekable: bool = True,
+) -> Path:
+    """Encodes `frames`, (num_frames, height, width, 3), as a real video file."""
+    muxer = {".mkv": "matroska"}.get(path.suffix, path.suffix[1:])
+    with open(path, "wb") as file:
+        target = file if seekable else WriteOnly(file)
+        with av.open(target, "w", format=muxer, options=options or {}) as container:
+            stream = container.add_stream(codec, rate=fps, options={"crf": "8"} if codec != "mpeg4" else {})
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = "yuv420p"
+            if rotation is not None:
+                stream.set_display_rotation(rotation)
+            for frame in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+            container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture
+def make_video(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a video of grey frames into `tmp_path`: `make_video("a.mp4", num_frames=30, fps=10)`."""
+
+    def make(name: str = "video.mp4", num_frames: int = 30, height: int = 48, width: int = 64, **kwargs) -> Path:
+        return write_video(tmp_path / name, grey_frames(num_frames, height, width), **kwargs)
+
+    return make
+
+
+@pytest.fixture
+def make_audio(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an MP4 file with a second of silence and no video into `tmp_path`."""
+
+    def make(name: str = "audio.mp4") -> Path:
+        with av.open(tmp_path / name, "w") as container:
+            stream = container.add_stream("aac", rate=16000, layout="mono")
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 16000), dtype=np.float32), format="fltp", layout="mono")
+            frame.sample_rate = 16000
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def clip_tokenizer_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny tokenizer in CLIP's format: the 256 bytes, alone and at a word's end, and a few merges."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
+    merges = ["d o", "do g</w>", "r u", "ru n", "run s</w>", "c a", "ca t</w>"]
+    tokens = [*letters, *(letter + "</w>" for letter in letters), *(merge.replace(" ", "") for merge in merges)]
+    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    path = tmp_path_factory.mktemp("clip_tokenizer")
+    (path / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}), encoding="utf-8")
+    (path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+    return path

@@ -1,0 +1,242 @@
+"""Who imports whom in the package: the architecture's rules as a table, checked on the syntax trees."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+from transformers.dynamic_module_utils import get_imports, get_relative_import_files
+
+
+PACKAGE = Path(__file__).parents[1] / "src" / "drl_tvr"
+
+MODEL = ("configuration_drl", "interaction", "losses", "modeling_drl")
+FLAT_FILES = MODEL + ("video_decoding_drl", "video_processing_drl", "processing_drl")
+BENCHMARKS = ("data.benchmarks", "data.load_benchmark", "data.moving_shapes")
+
+# Modules are named as seen from inside the package; a package stands for all that is in it. "only": of our own modules
+# these and no other (and its own). "never": any but these.
+LAYERS = (
+    # 1. The configuration, the interactions and the losses import nothing of ours.
+    ("configuration_drl", "only", ()),
+    ("interaction", "only", ()),
+    ("losses", "only", ()),
+    # 2. The model stands on these three; processing stands on transformers.
+    ("modeling_drl", "only", ("configuration_drl", "interaction", "losses")),
+    ("video_decoding_drl", "only", ()),
+    ("video_processing_drl", "only", ("video_decoding_drl",)),
+    ("processing_drl", "only", ()),
+    # 3. Data knows no model; evaluation and training know no benchmark; conversion knows the model alone.
+    ("data", "never", MODEL),
+    ("evaluation", "never", BENCHMARKS),
+    ("training", "never", BENCHMARKS),
+    ("conversion", "only", ("configuration_drl", "modeling_drl")),
+    # 4. Training stands on losses, interaction and evaluation; the command line is on top of all.
+    ("training", "only", ("losses", "interaction", "evaluation")),
+    ("*", "never", ("cli",)),
+)
+
+NO_NETWORK = ("huggingface_hub.cached_assets_path", "huggingface_hub.dataclasses", "huggingface_hub.errors")
+
+# What one place alone may see of other people's packages, and the parts of it that are free for all.
+OUTSIDE = (
+    ("torch.distributed", "training.distributed", ()),
+    ("huggingface_hub", "hub", NO_NETWORK),
+    ("requests", "hub", ()),
+    ("httpx", "hub", ()),
+    ("aiohttp", "hub", ()),
+    ("http.client", "hub", ()),
+    ("urllib.request", "hub", ()),
+    ("socket", "hub", ()),
+)
+
+# The model files run from the Hub on machines that have transformers, torch, torchvision and what these require.
+# Anything else may only be imported where `is_..._available()` says so.
+NEEDED_BY_FLAT_FILES = {"torch", "torchvision", "transformers", "huggingface_hub", "numpy", "PIL"}
+
+
+def is_in(name: str, module: str) -> bool:
+    """Whether a dotted name is `module` (which may hold wildcards) or lies in it."""
+    return fnmatchcase(name, module) or fnmatchcase(name, f"{module}.*")
+
+
+def is_in_any(name: str, modules: tuple[str, ...]) -> bool:
+    return any(is_in(name, module) for module in modules)
+
+
+def imported_names(tree: ast.Module, module: str, is_package: bool) -> Iterator[tuple[str, ast.AST]]:
+    """Every dotted name that a module imports (`from a import b` is `a.b`), or reaches from a name it imported."""
+    path = ["drl_tvr", *filter(None, module.split("."))]
+    package = path if is_package else path[:-1]
+    bound = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                root = alias.name.split(".")[0]
+                bound[alias.asname or root] = alias.name if alias.asname else root
+                yield alias.name, node
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            base = base + (node.module.split(".") if node.module else [])
+            for alias in node.names:
+                name = ".".join([*base, alias.name])
+                bound[alias.asname or alias.name] = name
+                yield name, node
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            root, _, rest = ast.unparse(node).partition(".")
+            if root in bound:
+                yield f"{bound[root]}.{rest}", node
+
+
+def layer_breaches(module: str, name: str, modules: set[str]) -> Iterator[str]:
+    """What is wrong with `module` importing `name`, one of ours as seen from inside the package."""
+    if name.split(".")[0] not in modules and name != "__version__" and module != "":
+        yield f"imports {name} from the package's root, which hides whose it is"
+    for who, kind, whom in LAYERS:
+        if not is_in(module, who) or is_in(name, who) and who != "*":
+            continue
+        if kind == "only" and not is_in_any(name, whom):
+            yield f"imports {name}, and of ours {who} may import only {', '.join(whom) or 'nothing'}"
+        if kind == "never" and is_in_any(name, whom) and not is_in_any(module, whom):
+            yield f"imports {name}, which is never for {who if who != '*' else 'anything below it'}"
+
+
+def import_breaches(tree: ast.Module, module: str, is_package: bool, modules: set[str]) -> Iterator[tuple[int, str]]:
+    for name, node in imported_names(tree, module, is_package):
+        if name == "drl_tvr":
+            yield node.lineno, "imports the package's root"
+        elif name.startswith("drl_tvr."):
+            for breach in layer_breaches(module, name.removeprefix("drl_tvr."), modules):
+                yield node.lineno, breach
+        for outside, place, free in OUTSIDE:
+            if is_in(name, outside) and not is_in(module, place) and not is_in_any(name, free):
+                yield node.lineno, f"sees {name}, which is for {place} alone"
+
+
+def flat_form_breaches(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The Hub's code copier follows `from .x import y`, at the start of a line, and nothing else."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            ours = node.level > 0 or (node.module or "").split(".")[0] == "drl_tvr"
+            if ours and (node.level != 1 or not node.module or "." in node.module):
+                yield node.lineno, "imports ours in another form than `from .x import y`"
+            if node.module == "__future__" and any(alias.name == "annotations" for alias in node.names):
+                yield node.lineno, "imports annotations from __future__, which breaks strict configurations"
+        elif isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "drl_tvr" for alias in node.names):
+            yield node.lineno, "imports ours in another form than `from .x import y`"
+
+
+def habit_breaches(tree: ast.Module, module: str) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assert):
+            yield node.lineno, "asserts; raise a typed error"
+        elif isinstance(node, ast.ExceptHandler) and node.type is None:
+            yield node.lineno, "catches everything; name the error"
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            if not is_in(module, "cli"):
+                yield node.lineno, "prints; use the logger"
+
+
+def breaches(package: Path) -> list[str]:
+    """All breaches in the tree of a package, as `file:line: what is wrong`."""
+    files = sorted(package.rglob("*.py"))
+    modules = {file.relative_to(package).parts[0].removesuffix(".py") for file in files}
+    found = []
+    for file in files:
+        parts = file.relative_to(package).with_suffix("").parts
+        is_package = parts[-1] == "__init__"
+        module = ".".join(parts[:-1] if is_package else parts)
+        tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+        in_file = [*import_breaches(tree, module, is_package, modules), *habit_breaches(tree, module)]
+        if module in FLAT_FILES:
+            in_file += flat_form_breaches(tree)
+        found += [f"{file.relative_to(package)}:{line}: {breach}" for line, breach in sorted(set(in_file))]
+    return found
+
+
+def test_the_package_keeps_to_its_layers():
+    found = breaches(PACKAGE)
+    assert not found, "\n".join(found)
+
+
+def test_every_layer_of_the_table_exists():
+    # A rule about a module that was renamed would hold for ever.
+    named = {who.split(".")[0] for who, _, _ in LAYERS if who != "*"} | {
+        place.split(".")[0] for _, place, _ in OUTSIDE
+    }
+    missing = {name for name in named if not (PACKAGE / name).is_dir() and not (PACKAGE / f"{name}.py").is_file()}
+    assert not missing
+
+
+@pytest.mark.parametrize("name", FLAT_FILES)
+def test_the_model_files_load_from_the_hub_with_transformers_and_torch_alone(name):
+    file = PACKAGE / f"{name}.py"
+    assert set(get_imports(file)) <= NEEDED_BY_FLAT_FILES | sys.stdlib_module_names
+    assert {Path(copied).stem for copied in get_relative_import_files(file)} <= set(FLAT_FILES)
+
+
+def test_importing_the_package_prints_nothing():
+    # Each public name too: a lazy import would otherwise have printed nothing yet.
+    code = "import drl_tvr; [getattr(drl_tvr, name) for name in drl_tvr.__all__]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+# A file, what it says, and a part of what the checker must say of it ("" for nothing).
+SAMPLES = (
+    ("modeling_drl.py", "from .losses import contrastive_loss", ""),
+    ("modeling_drl.py", "from .processing_drl import DRLProcessor", "may import only configuration_drl"),
+    ("modeling_drl.py", "from drl_tvr.losses import contrastive_loss", "another form"),
+    ("modeling_drl.py", "from . import losses", "another form"),
+    ("modeling_drl.py", "from __future__ import annotations", "__future__"),
+    ("interaction.py", "import torch\nfrom .losses import contrastive_loss", "may import only nothing"),
+    ("configuration_drl.py", "from huggingface_hub.dataclasses import strict", ""),
+    ("configuration_drl.py", "from huggingface_hub import hf_hub_download", "which is for hub alone"),
+    ("processing_drl.py", "def f():\n    from .video_processing_drl import DRLVideoProcessor", "only nothing"),
+    ("video_processing_drl.py", "from .video_decoding_drl import decode", ""),
+    ("data/__init__.py", "from .benchmarks import load_benchmark", ""),
+    ("data/collator.py", "from ..modeling_drl import DRLModel", "never for data"),
+    ("data/collator.py", "import drl_tvr.interaction", "never for data"),
+    ("data/collator.py", "from .. import interaction", "never for data"),
+    ("data/collator.py", "from .. import DRLModel", "hides whose it is"),
+    ("data/collator.py", "import drl_tvr", "the package's root"),
+    ("data/benchmarks/msvd.py", "from ..record import Record\nfrom huggingface_hub import cached_assets_path", ""),
+    ("evaluation/encode.py", "from ..data import load_benchmark", "never for evaluation"),
+    ("evaluation/encode.py", "from .. import data\nx = data.load_benchmark('msvd')", "never for evaluation"),
+    ("evaluation/encode.py", "from ..data.benchmarks.msvd import MSVD", "never for evaluation"),
+    ("evaluation/encode.py", "from ..data.moving_shapes.render import draw", "never for evaluation"),
+    ("training/trainer.py", "from ..evaluation.metrics import ranks\nfrom .distributed import gather", ""),
+    ("training/trainer.py", "from ..modeling_drl import DRLModel", "may import only losses, interaction, evaluation"),
+    ("training/trainer.py", "import torch\nx = torch.distributed.get_rank()", "training.distributed alone"),
+    ("training/trainer.py", "from torch import distributed as dist", "training.distributed alone"),
+    ("training/distributed.py", "import torch.distributed as dist\nx = dist.get_rank()", ""),
+    ("conversion.py", "from .modeling_drl import DRLModel", ""),
+    ("conversion.py", "from .hub import push", "may import only configuration_drl, modeling_drl"),
+    ("hub/push.py", "from huggingface_hub import HfApi\nfrom .. import __version__", ""),
+    ("hub/push.py", "from ..cli import main", "anything below it"),
+    ("cli.py", "from .hub.push import push\nprint('done')", ""),
+    ("__init__.py", "from .modeling_drl import DRLModel", ""),
+    ("data/doctor.py", "assert True", "asserts"),
+    ("data/doctor.py", "print('done')", "prints"),
+    ("data/doctor.py", "try:\n    x = 1\nexcept:\n    x = 2", "catches everything"),
+    ("data/doctor.py", "import urllib.request", "which is for hub alone"),
+)
+
+
+@pytest.mark.parametrize(("path", "source", "said"), SAMPLES)
+def test_the_checker_catches_a_breach(tmp_path, path, source, said):
+    known = (
+        "configuration_drl interaction losses modeling_drl processing_drl video_processing_drl video_decoding_drl cli"
+    )
+    for name in [*known.split(), "data/record", "hub/push", "evaluation/metrics", "training/distributed"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.py").touch()
+    (tmp_path / path).parent.mkdir(exist_ok=True)
+    (tmp_path / path).write_text(source)
+    found = breaches(tmp_path)
+    assert bool(found) == bool(said), found
+    assert all(said in breach for breach in found), found
