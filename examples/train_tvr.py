@@ -33,6 +33,7 @@ from drl_tvr import (
     load_benchmark,
 )
 from drl_tvr.data.tokenizer import train_clip_tokenizer
+from drl_tvr.hub import write_model_card
 
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "moving_shapes.yaml"
@@ -151,8 +152,10 @@ def build_processor(data_args: DataArguments, model_args: ModelArguments, captio
     """The processor of the checkpoint, or one made for a model from scratch."""
     if model_args.clip is not None or model_args.tokenizer is not None:
         tokenizer = AutoTokenizer.from_pretrained(model_args.tokenizer or model_args.clip)
-    else:
+    elif PartialState().is_main_process:
         tokenizer = train_clip_tokenizer(captions, folder)
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
     size = 224
     if model_args.vision_config is not None:
         size = json.loads(model_args.vision_config).get("image_size", size)
@@ -162,9 +165,7 @@ def build_processor(data_args: DataArguments, model_args: ModelArguments, captio
         size={"shortest_edge": size},
         crop_size={"height": size, "width": size},
     )
-    processor = DRLProcessor(video_processor, tokenizer)
-    processor.tokenizer.model_max_length = data_args.max_words
-    return processor
+    return DRLProcessor(video_processor, tokenizer, max_length=data_args.max_words)
 
 
 def build_model(model_args: ModelArguments, processor: DRLProcessor) -> DRLModel:
@@ -237,10 +238,21 @@ def main(argv: list[str] | None = None) -> None:
     trainer.save_model()
     trainer.save_metrics("test", metrics, combined=False)
     trainer.save_state()
-    trainer.create_model_card(model_name="DRL", dataset=data_args.benchmark, tasks="text-video-retrieval")
     if is_main:
-        print(f"\n{data_args.benchmark}, test split: {len(splits['test'].captions)} captions, "
-              f"{len(splits['test'].videos)} videos; checkpoint chosen on validation\n")
+        write_model_card(
+            model,
+            args,
+            {name.removeprefix("test_"): value for name, value in metrics.items()},
+            benchmark=data_args.benchmark,
+            num_captions=len(splits["test"].captions),
+            num_videos=len(splits["test"].videos),
+            steps=trainer.state.global_step,
+            clip=model_args.clip,
+        )
+        print(
+            f"\n{data_args.benchmark}, test split: {len(splits['test'].captions)} captions, "
+            f"{len(splits['test'].videos)} videos; checkpoint chosen on validation\n"
+        )
         print(format_results(metrics))
     if data_args.search:
         search(trainer, splits["test"], data_args.search)

@@ -112,3 +112,48 @@ def clip_tokenizer_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}), encoding="utf-8")
     (path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
     return path
+
+
+@pytest.fixture(scope="session")
+def small_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled benchmark with 16 train, 10 validation and 10 test clips; leave it as it is."""
+    from drl_tvr.data.moving_shapes import build_moving_shapes
+
+    root = tmp_path_factory.mktemp("small") / "moving-shapes"
+    return build_moving_shapes(root, num_train=16, num_validation=10, num_test=10, num_processes=2)
+
+
+@pytest.fixture(scope="session")
+def tiny_processor(clip_tokenizer_dir: Path):
+    """A processor for `make_tiny_model`: 32 pixels, 6 frames at most."""
+    from transformers import CLIPTokenizer
+
+    from drl_tvr import DRLProcessor, DRLVideoProcessor
+
+    video_processor = DRLVideoProcessor(
+        fps=2, max_frames=6, size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    )
+    return DRLProcessor(video_processor, CLIPTokenizer.from_pretrained(clip_tokenizer_dir))
+
+
+@pytest.fixture(scope="session")
+def make_tiny_model(tiny_processor) -> Callable:
+    """Makes a DRLModel of width 32 and one layer a tower, the same weights every time."""
+    import torch
+
+    from drl_tvr import DRLConfig, DRLModel
+
+    def make(**fields) -> DRLModel:
+        tokenizer = tiny_processor.tokenizer
+        tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+        ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+        config = DRLConfig(
+            text_config={**tower, **ids, "vocab_size": len(tokenizer), "max_position_embeddings": 32},
+            vision_config={**tower, "image_size": 32, "patch_size": 8},
+            projection_dim=32,
+            **fields,
+        )
+        torch.manual_seed(0)
+        return DRLModel(config)
+
+    return make

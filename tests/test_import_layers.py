@@ -13,7 +13,7 @@ from transformers.dynamic_module_utils import get_imports, get_relative_import_f
 
 PACKAGE = Path(__file__).parents[1] / "src" / "drl_tvr"
 
-MODEL = ("configuration_drl", "interaction", "losses", "modeling_drl")
+MODEL = ("configuration_drl", "interaction", "losses", "encoders_drl", "modeling_drl")
 FLAT_FILES = MODEL + ("video_decoding_drl", "video_processing_drl", "processing_drl")
 BENCHMARKS = ("data.benchmarks", "data.load_benchmark", "data.moving_shapes")
 
@@ -25,7 +25,8 @@ LAYERS = (
     ("interaction", "only", ()),
     ("losses", "only", ()),
     # 2. The model stands on these three; processing stands on transformers.
-    ("modeling_drl", "only", ("configuration_drl", "interaction", "losses")),
+    ("encoders_drl", "only", ("configuration_drl",)),
+    ("modeling_drl", "only", ("configuration_drl", "interaction", "losses", "encoders_drl")),
     ("video_decoding_drl", "only", ()),
     ("video_processing_drl", "only", ("video_decoding_drl",)),
     ("processing_drl", "only", ()),

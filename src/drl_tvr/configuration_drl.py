@@ -1,6 +1,7 @@
 """Configuration of a DRL model: two CLIP towers, a temporal encoder, an interaction and a regulariser."""
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
 
 
@@ -18,6 +19,17 @@ HUB_FIELDS = (
 )  # fmt: skip
 
 
+def refuse_unknown_fields(name: str, fields: dict) -> None:
+    """Refuse what is neither declared nor set by transformers itself.
+
+    Raises:
+        `ValueError`: Names the fields.
+    """
+    unknown = sorted(field for field in fields if field not in HUB_FIELDS)
+    if unknown:
+        raise ValueError(f"{name} has no field {', '.join(f'`{field}`' for field in unknown)}.")
+
+
 @strict
 class DRLTemporalConfig(PreTrainedConfig):
     r"""
@@ -33,7 +45,11 @@ class DRLTemporalConfig(PreTrainedConfig):
         layer_norm_eps (`float`, *optional*, defaults to 1e-12): Epsilon of the layer norms. The official code uses
             1e-12 here and 1e-5 in the towers.
         attention_dropout (`float`, *optional*, defaults to 0.0): Dropout of the attention probabilities.
-        initializer_factor (`float`, *optional*, defaults to 1.0): Scale of the initial weights.
+        initializer_range (`float`, *optional*, defaults to 0.02): Deviation of the initial positions.
+        initializer_factor (`float`, *optional*, defaults to 1.0): Scale of the initial weights, as in CLIP.
+
+    Raises:
+        `ValueError`: For an unknown field, or for fields that contradict each other; the message names them.
     """
 
     model_type = "drl_temporal"
@@ -47,10 +63,19 @@ class DRLTemporalConfig(PreTrainedConfig):
     hidden_act: str = "quick_gelu"
     layer_norm_eps: float = 1e-12
     attention_dropout: int | float = 0.0
+    initializer_range: float = 0.02
     initializer_factor: float = 1.0
 
-    def validate_architecture(self):
+    def __post_init__(self, **kwargs):
+        refuse_unknown_fields("temporal_config", kwargs)
+        super().__post_init__(**kwargs)
+        self.validate_temporal()
+
+    def validate_temporal(self):
         """Part of `@strict`-powered validation."""
+        for field in ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"`temporal_config`: `{field}` must be at least 1, got {getattr(self, field)}.")
         if self.hidden_size % self.num_attention_heads != 0:
             raise ValueError(
                 f"`temporal_config`: `hidden_size` ({self.hidden_size}) must be a multiple of `num_attention_heads` "
@@ -85,7 +110,8 @@ class DRLConfig(PreTrainedConfig):
         cdcr_alpha_off_diagonal (`float`, *optional*, defaults to 0.0): Weight of the off-diagonal term. Every command
             that the authors published leaves it at 0.
         logit_scale_init_value (`float`, *optional*, defaults to 2.6592): Initial logarithm of the logit scale.
-        initializer_factor (`float`, *optional*, defaults to 1.0): Scale of the initial weights.
+        initializer_range (`float`, *optional*, defaults to 0.02): Deviation of the initial token weight layers.
+        initializer_factor (`float`, *optional*, defaults to 1.0): Scale of the initial projections, as in CLIP.
 
     Raises:
         `ValueError`: For an unknown field or value, or for fields that contradict each other; the message names them.
@@ -120,15 +146,19 @@ class DRLConfig(PreTrainedConfig):
     cdcr_alpha_diagonal: int | float = 0.11
     cdcr_alpha_off_diagonal: int | float = 0.0
     logit_scale_init_value: int | float = 2.6592
+    initializer_range: float = 0.02
     initializer_factor: int | float = 1.0
 
     def __post_init__(self, **kwargs):
-        unknown = sorted(key for key in kwargs if key not in HUB_FIELDS)
-        if unknown:
-            raise ValueError(f"DRLConfig has no field {', '.join(f'`{key}`' for key in unknown)}.")
-        if self.temporal_config is None:
-            self.temporal_config = self._default_temporal_config()
-        super().__post_init__(**kwargs)
+        refuse_unknown_fields("DRLConfig", kwargs)
+        if self.projection_dim < 1:
+            raise ValueError(f"`projection_dim` must be at least 1, got {self.projection_dim}.")
+        try:
+            if self.temporal_config is None:
+                self.temporal_config = self._default_temporal_config()
+            super().__post_init__(**kwargs)
+        except StrictDataclassError as error:  # of a tower: not a ValueError
+            raise ValueError(str(error)) from error
         # Here and not only as a validator, since `@strict` wraps what its validators raise in a type of its own.
         self.validate_drl()
 
@@ -136,11 +166,11 @@ class DRLConfig(PreTrainedConfig):
         """Proportions of the text tower, as wide as the tokens."""
         text = self.text_config
         text = CLIPTextConfig(**text) if isinstance(text, dict) else text or CLIPTextConfig()
-        head_size = text.hidden_size // text.num_attention_heads
+        most_heads = max(1, self.projection_dim * text.num_attention_heads // text.hidden_size)
         return {
             "hidden_size": self.projection_dim,
             "intermediate_size": 4 * self.projection_dim,
-            "num_attention_heads": max(1, self.projection_dim // head_size),
+            "num_attention_heads": next(n for n in range(most_heads, 0, -1) if self.projection_dim % n == 0),
             "max_position_embeddings": text.max_position_embeddings,
             "hidden_act": text.hidden_act,
         }
@@ -161,8 +191,6 @@ class DRLConfig(PreTrainedConfig):
             value = getattr(self, field)
             if not 0 <= value < float("inf"):
                 raise ValueError(f"`{field}` must be a finite number >= 0, got {value}.")
-        if self.projection_dim < 1:
-            raise ValueError(f"`projection_dim` must be at least 1, got {self.projection_dim}.")
         if self.temporal_encoder == "transformer" and self.temporal_config.hidden_size != self.projection_dim:
             raise ValueError(
                 f"`temporal_config.hidden_size` ({self.temporal_config.hidden_size}) must equal `projection_dim` "

@@ -34,7 +34,7 @@ def uniform_weights(mask: torch.Tensor, dtype: torch.dtype = torch.float32) -> t
 
 def mask_similarity(
     similarity: torch.Tensor, words: torch.Tensor, frames: torch.Tensor, padding_similarity: str = "ignore"
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> torch.Tensor:
     """Prepare the cosines of words with frames for the two maxima of (W)TI.
 
     With `"ignore"`, padding is filled with the lowest number, since multiplying by 0 would let a padding token win the
@@ -47,15 +47,12 @@ def mask_similarity(
         padding_similarity (`str`, *optional*, defaults to `"ignore"`): `"ignore"` or `"zero"`.
 
     Returns:
-        `tuple(torch.Tensor)`: Two tensors like `similarity`: the first for a maximum over frames, the second for a
-        maximum over words.
+        `torch.Tensor` of shape `(..., num_tokens, num_frames)`: Cosines to take the maxima of.
     """
-    words, frames = words[..., :, None], frames[..., None, :]
+    real = words[..., :, None] & frames[..., None, :]
     if padding_similarity == "zero":
-        similarity = similarity * (words & frames)
-        return similarity, similarity
-    lowest = torch.finfo(similarity.dtype).min
-    return similarity.masked_fill(~frames, lowest), similarity.masked_fill(~words, lowest)
+        return similarity * real
+    return similarity.masked_fill(~real, torch.finfo(similarity.dtype).min)
 
 
 def weighted_token_wise_interaction(
@@ -106,9 +103,12 @@ def weighted_token_wise_interaction(
         part = slice(start, start + block)
         similarity = torch.einsum("and,bfd->abnf", text_tokens[part], frame_tokens)
         words, frames = text_mask[part].bool()[:, None], video_mask.bool()[None]
-        over_frames, over_words = mask_similarity(similarity, words, frames, padding_similarity)
-        t2v = torch.einsum("abn,an->ab", over_frames.max(dim=-1).values, text_weights[part])
-        v2t = torch.einsum("abf,bf->ab", over_words.max(dim=-2).values, frame_weights)
+        similarity = mask_similarity(similarity, words, frames, padding_similarity)
+        # The maxima of the padding itself have weight 0; left at the lowest number, they would overflow its gradient.
+        best_frame = similarity.max(dim=-1).values.masked_fill(~words, 0.0)  # (texts, num_videos, num_tokens)
+        best_word = similarity.max(dim=-2).values.masked_fill(~frames, 0.0)  # (texts, num_videos, num_frames)
+        t2v = torch.einsum("abn,an->ab", best_frame.to(text_weights.dtype), text_weights[part])
+        v2t = torch.einsum("abf,bf->ab", best_word.to(frame_weights.dtype), frame_weights)
         rows.append((t2v + v2t) / 2)
     return torch.cat(rows)  # (num_texts, num_videos)
 
@@ -136,8 +136,8 @@ def match_tokens(
     text_tokens, frame_tokens = normalize(text_tokens), normalize(frame_tokens)
     with torch.no_grad():
         similarity = text_tokens @ frame_tokens.transpose(-1, -2)  # (num_pairs, num_tokens, num_frames)
-        over_frames, over_words = mask_similarity(similarity, text_mask.bool(), video_mask.bool(), padding_similarity)
-        best_frame, best_word = over_frames.argmax(dim=-1), over_words.argmax(dim=-2)
+        similarity = mask_similarity(similarity, text_mask.bool(), video_mask.bool(), padding_similarity)
+        best_frame, best_word = similarity.argmax(dim=-1), similarity.argmax(dim=-2)
     dim = text_tokens.shape[-1]
     matched_frames = frame_tokens.gather(1, best_frame[..., None].expand(-1, -1, dim))
     matched_words = text_tokens.gather(1, best_word[..., None].expand(-1, -1, dim))
@@ -170,6 +170,7 @@ def video_vector(frame_tokens: torch.Tensor, video_mask: torch.Tensor) -> torch.
         `torch.Tensor` of shape `(num_videos, dim)`: One vector a video.
     """
     weights = uniform_weights(video_mask, frame_tokens.dtype)
+    frame_tokens = frame_tokens.masked_fill(~video_mask.bool()[..., None], 0.0)
     return torch.einsum("bfd,bf->bd", normalize(frame_tokens), weights)
 
 

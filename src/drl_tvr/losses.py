@@ -19,8 +19,8 @@ def contrastive_loss(logits_per_text: torch.Tensor) -> torch.Tensor:
     >>> import torch
     >>> from drl_tvr.losses import contrastive_loss
 
-    >>> contrastive_loss(torch.zeros(4, 4)).exp()
-    tensor(4.0000)
+    >>> round(contrastive_loss(torch.zeros(4, 4)).item(), 4)  # log 4
+    1.3863
     ```"""
     target = torch.arange(len(logits_per_text), device=logits_per_text.device)
     rows = torch.nn.functional.cross_entropy(logits_per_text, target)
@@ -43,7 +43,9 @@ def standardize_channels(features: torch.Tensor) -> torch.Tensor:
     if len(features) < 2:
         raise ValueError(f"Channel decorrelation needs at least 2 rows to standardise, got {len(features)}.")
     std, mean = torch.std_mean(features, dim=0)
-    return (features - mean) / std.clamp_min(torch.finfo(features.dtype).tiny ** 0.5)
+    # Divided by next to nothing, a constant channel would be 0 with a gradient of 1e19.
+    constant = std <= torch.finfo(features.dtype).eps * mean.abs()
+    return torch.where(constant, 0.0, (features - mean) / torch.where(constant, 1.0, std))
 
 
 def channel_correlation(

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from transformers import CLIPConfig, CLIPTextModel, CLIPVisionModel
 from transformers import initialization as init
-from transformers.masking_utils import create_bidirectional_mask
-from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPPreTrainedModel
 from transformers.utils import ModelOutput, can_return_tuple, logging
+from transformers.utils.generic import maybe_autocast
 
-from .configuration_drl import DRLConfig, DRLTemporalConfig
+from .configuration_drl import DRLConfig
+from .encoders_drl import DRLFeatures, DRLPreTrainedModel, DRLTemporalTransformer, DRLTokenWeights, check_mask
 from .interaction import (
     dot_product,
     match_tokens,
@@ -25,21 +25,6 @@ from .losses import channel_correlation, contrastive_loss, decorrelation_loss
 
 
 logger = logging.get_logger(__name__)
-
-
-@dataclass
-class DRLFeatures(ModelOutput):
-    """One side, encoded: what travels together to the similarity, the loss, a gather or an index.
-
-    Args:
-        tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Words or frames, not normalised, 0 on padding.
-        weights (`torch.Tensor` of shape `(num_items, num_tokens)`): Weights that sum to 1 in a row, 0 on padding.
-        mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens, 0 for padding.
-    """
-
-    tokens: torch.FloatTensor | None = None
-    weights: torch.FloatTensor | None = None
-    mask: torch.LongTensor | None = None
 
 
 @dataclass
@@ -78,84 +63,6 @@ class DRLOutput(ModelOutput):
     frame_weights: torch.FloatTensor | None = None
 
 
-class DRLTokenWeights(nn.Module):
-    """Weights of an item's tokens: a softmax over the valid ones of a small network on the un-normalised tokens."""
-
-    def __init__(self, dim: int, depth: int):
-        super().__init__()
-        layers: list[nn.Module] = []
-        for _ in range(depth - 1):
-            layers += [nn.Linear(dim, dim), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(dim, 1))
-
-    def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Weigh `tokens` (num_items, num_tokens, dim) by `mask` (num_items, num_tokens), in float32."""
-        scores = self.layers(tokens).squeeze(-1).float()  # (num_items, num_tokens)
-        return scores.masked_fill(~mask.bool(), float("-inf")).softmax(dim=-1)
-
-
-class DRLPreTrainedModel(CLIPPreTrainedModel):
-    """Weight initialisation, loading and saving; CLIP's, since the towers and the temporal blocks are CLIP's."""
-
-    config: DRLConfig
-    base_model_prefix = "drl"
-    main_input_name = "input_ids"
-    input_modalities = ("video", "text")
-
-    @torch.no_grad()
-    def _init_weights(self, module):
-        super()._init_weights(module)
-        if isinstance(module, DRLTemporalTransformer):
-            init.normal_(module.position_embedding.weight, std=0.02 * module.config.initializer_factor)
-        elif isinstance(module, DRLModel):
-            config = module.config
-            init.normal_(module.text_projection.weight, std=config.text_config.hidden_size**-0.5)
-            init.normal_(module.visual_projection.weight, std=config.vision_config.hidden_size**-0.5)
-            init.constant_(module.logit_scale, config.logit_scale_init_value)
-
-
-class DRLTemporalTransformer(DRLPreTrainedModel):
-    """Relates a video's frames to one another: pre-norm blocks over frames plus positions, with a residual around all.
-
-    Args:
-        config ([`DRLTemporalConfig`]): Its configuration.
-    """
-
-    config: DRLTemporalConfig
-    main_input_name = "frame_tokens"
-
-    def __init__(self, config: DRLTemporalConfig):
-        super().__init__(config)
-        self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.layers = nn.ModuleList([CLIPEncoderLayer(config) for _ in range(config.num_hidden_layers)])
-        self.gradient_checkpointing = False
-        self.post_init()
-
-    def forward(self, frame_tokens: torch.Tensor, video_mask: torch.Tensor) -> torch.Tensor:
-        """Encode the frames of each video.
-
-        Args:
-            frame_tokens (`torch.Tensor` of shape `(num_videos, num_frames, dim)`): Frames.
-            video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`): 1 for real frames.
-
-        Returns:
-            `torch.Tensor` of shape `(num_videos, num_frames, dim)`: Frames that know of one another.
-
-        Raises:
-            `ValueError`: For more frames than `max_position_embeddings`.
-        """
-        num_frames, most = frame_tokens.shape[1], self.config.max_position_embeddings
-        if num_frames > most:
-            raise ValueError(f"A video has {num_frames} frames; `temporal_config.max_position_embeddings` is {most}.")
-        hidden_states = frame_tokens + self.position_embedding.weight[:num_frames]
-        attention_mask = create_bidirectional_mask(
-            config=self.config, inputs_embeds=hidden_states, attention_mask=video_mask
-        )
-        for layer in self.layers:
-            hidden_states = layer(hidden_states, attention_mask)
-        return hidden_states + frame_tokens
-
-
 class DRLModel(DRLPreTrainedModel):
     r"""Text-video retrieval with disentangled representations (Wang et al., arXiv 2203.07111).
 
@@ -188,8 +95,6 @@ class DRLModel(DRLPreTrainedModel):
     torch.Size([1, 3])
     ```"""
 
-    _no_split_modules = ["CLIPTextEmbeddings", "CLIPEncoderLayer", "CLIPVisionEmbeddings"]
-
     def __init__(self, config: DRLConfig):
         super().__init__(config)
         text_config, vision_config, dim = config.text_config, config.vision_config, config.projection_dim
@@ -206,6 +111,15 @@ class DRLModel(DRLPreTrainedModel):
             self.text_token_weights = DRLTokenWeights(dim, config.token_weight_depth)
             self.frame_token_weights = DRLTokenWeights(dim, config.token_weight_depth)
         self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, DRLModel):
+            config, factor = module.config, module.config.initializer_factor
+            init.normal_(module.text_projection.weight, std=config.text_config.hidden_size**-0.5 * factor)
+            init.normal_(module.visual_projection.weight, std=config.vision_config.hidden_size**-0.5 * factor)
+            init.constant_(module.logit_scale, config.logit_scale_init_value)
 
     @classmethod
     def from_clip_pretrained(
@@ -232,6 +146,8 @@ class DRLModel(DRLPreTrainedModel):
         hub_kwargs = dict(hub_kwargs or {})
         location = {k: hub_kwargs[k] for k in ("revision", "token", "cache_dir", "subfolder") if k in hub_kwargs}
         config_dict, _ = CLIPConfig.get_config_dict(pretrained_model_name_or_path, **location)
+        if not config_dict:
+            raise OSError(f"There is no config.json in {pretrained_model_name_or_path}.")
         if config_dict.get("model_type") != "clip":
             raise ValueError(
                 f"{pretrained_model_name_or_path} is a checkpoint of type {config_dict.get('model_type')!r}; "
@@ -251,7 +167,8 @@ class DRLModel(DRLPreTrainedModel):
         new_modules = ("temporal_encoder.", "text_token_weights.", "frame_token_weights.")
         missing = sorted(key for key in report["missing_keys"] if not key.startswith(new_modules))
         if missing:
-            raise ValueError(f"{pretrained_model_name_or_path} lacks weights of the CLIP towers: {', '.join(missing)}.")
+            names = ", ".join(missing)
+            raise ValueError(f"{pretrained_model_name_or_path} lacks weights of the CLIP towers: {names}.")
         if model.temporal_encoder is not None:
             model._copy_text_blocks_to_temporal_encoder()
         return model
@@ -268,7 +185,8 @@ class DRLModel(DRLPreTrainedModel):
                 f"{', '.join(differing) or 'num_hidden_layers'}."
             )
             return
-        for target, source in zip(self.temporal_encoder.layers, self.text_model.encoder.layers):
+        # The text tower may be the deeper one.
+        for target, source in zip(self.temporal_encoder.layers, self.text_model.encoder.layers, strict=False):
             target.load_state_dict(source.state_dict())
         rows = min(temporal.max_position_embeddings, text.max_position_embeddings)
         positions = self.text_model.embeddings.position_embedding.weight[:rows]
@@ -308,7 +226,7 @@ class DRLModel(DRLPreTrainedModel):
             [`DRLFeatures`]: Every frame projected and temporally encoded, with weights and mask.
 
         Raises:
-            `ValueError`: When the shapes don't agree or a video has no real frame.
+            `ValueError`: When the shapes don't agree, a video has no real frame, or more than it may have.
         """
         if pixel_values_videos.dim() != 5:
             raise ValueError(
@@ -318,6 +236,8 @@ class DRLModel(DRLPreTrainedModel):
         if video_mask is None:
             video_mask = torch.ones(pixel_values_videos.shape[:2], dtype=torch.long, device=pixel_values_videos.device)
         check_mask("video_mask", video_mask, "pixel_values_videos", pixel_values_videos.shape[:2])
+        if self.temporal_encoder is not None:
+            self.temporal_encoder.check_num_frames(video_mask.shape[1])
         # The official code runs the towers on padding, which can win a maximum there: "zero" must see it too.
         real = torch.ones_like(video_mask).bool() if self.config.padding_similarity == "zero" else video_mask.bool()
         pooled = self.vision_model(pixel_values=pixel_values_videos[real]).pooler_output
@@ -406,6 +326,12 @@ class DRLModel(DRLPreTrainedModel):
         Raises:
             `ValueError`: When there is a loss and the numbers of texts and videos differ.
         """
+        # Mixed precision is for the encoders: bfloat16 cosines differ by up to 1/256, and so do ranks.
+        with maybe_autocast(text.tokens.device.type, enabled=False):
+            return self._compare(text, video, return_loss)
+
+    def _compare(self, text: DRLFeatures, video: DRLFeatures, return_loss: bool) -> DRLOutput:
+        """[`~DRLModel.compare`] in float32."""
         logits_per_text = self.logit_scale.float().exp() * self.similarity(text, video)
         loss = contrastive = cdcr = None
         if return_loss:
@@ -432,7 +358,7 @@ class DRLModel(DRLPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         pixel_values_videos: torch.Tensor | None = None,
         video_mask: torch.Tensor | None = None,
@@ -459,19 +385,6 @@ class DRLModel(DRLPreTrainedModel):
         text = self.get_text_features(input_ids, attention_mask)
         video = self.get_video_features(pixel_values_videos, video_mask)
         return self.compare(text, video, return_loss=return_loss)
-
-
-def check_mask(name: str, mask: torch.Tensor, of: str, shape: torch.Size) -> None:
-    """Refuse a mask of the wrong shape or with a row of zeros.
-
-    Raises:
-        `ValueError`: Names the mask, and the shapes or the row.
-    """
-    if tuple(mask.shape) != tuple(shape):
-        raise ValueError(f"`{name}` has shape {tuple(mask.shape)}, `{of}` needs {tuple(shape)}.")
-    empty = ~mask.bool().any(dim=-1)
-    if empty.any():
-        raise ValueError(f"`{name}` is all zero in row {int(empty.nonzero()[0])}: nothing there is real.")
 
 
 __all__ = ["DRLFeatures", "DRLModel", "DRLOutput", "DRLPreTrainedModel", "DRLTemporalTransformer"]

@@ -10,12 +10,13 @@ class DRLProcessor(ProcessorMixin):
     """
     A [`DRLVideoProcessor`] and a [`CLIPTokenizer`] in one.
 
-    Captions are padded to the longest of the batch and cut to 32 tokens, BOS and EOS included and kept, as in the
-    official recipe; pass `max_length=64` for paragraphs.
+    Captions are padded to the longest of the batch and cut to `max_length` tokens, BOS and EOS included and kept.
 
     Args:
         video_processor ([`DRLVideoProcessor`]): Takes `videos`.
         tokenizer ([`CLIPTokenizer`]): Takes `text`.
+        max_length (`int`, *optional*, defaults to 32): Most tokens of a caption: 32 for sentences and 64 for
+            paragraphs in the official recipe. Saved with the processor; a call may override it.
 
     Example:
 
@@ -27,10 +28,14 @@ class DRLProcessor(ProcessorMixin):
     ```
     """
 
-    text_kwargs = {"padding": True, "truncation": True, "max_length": 32}
-
-    def __init__(self, video_processor=None, tokenizer=None):
+    def __init__(self, video_processor=None, tokenizer=None, max_length: int = 32):
+        self.max_length = max_length
         super().__init__(video_processor, tokenizer)
+
+    @property
+    def text_kwargs(self) -> dict:
+        """The tokenizer's defaults."""
+        return {"padding": True, "truncation": True, "max_length": self.max_length}
 
     def __call__(
         self,

@@ -2,4 +2,4 @@
 
 
 class BenchmarkError(ValueError):
-    """A benchmark's folder or annotations are not what they should be; the message names the file and what was found."""
+    """A benchmark's files are not what they should be; the message names the file and what was found."""

@@ -52,7 +52,7 @@ def decode_videos(
     num_processes = min(num_processes or os.cpu_count() or 1, len(videos))
     return videos.map(
         decode_one,
-        fn_kwargs={"video_processor": video_processor},
+        fn_kwargs={"video_processor": video_processor, "in_worker": num_processes > 1},
         remove_columns=videos.column_names,
         features=FRAME_FEATURES,
         num_proc=num_processes if num_processes > 1 else None,
@@ -64,10 +64,11 @@ def decode_videos(
     )
 
 
-def decode_one(video: dict, video_processor: BaseVideoProcessor) -> dict:
+def decode_one(video: dict, video_processor: BaseVideoProcessor, in_worker: bool = False) -> dict:
     """Decode one row of `videos` to uint8 pixels."""
-    # Processes, not threads, share the cores here.
-    torch.set_num_threads(1)
+    if in_worker:
+        # Processes, not threads, share the cores here. The main process keeps its threads: it will train.
+        torch.set_num_threads(1)
     inputs = video_processor(
         [video["path"]], start=video["start"], end=video["end"], do_rescale=False, do_normalize=False
     )

@@ -35,7 +35,8 @@ class RetrievalData:
     def __post_init__(self):
         video_ids = self.videos["video_id"][:]
         described = set()
-        for row, (caption, video) in enumerate(zip(self.captions["caption"][:], self.caption_to_video)):
+        pairs = zip(self.captions["caption"][:], self.caption_to_video, strict=True)
+        for row, (caption, video) in enumerate(pairs):
             if not 0 <= video < len(video_ids):
                 raise BenchmarkError(
                     f"{self.name} {self.split}: caption {row} belongs to video {video}, but there are "

@@ -1,10 +1,11 @@
 """Trains a tokenizer in CLIP's file format, for a model that starts from scratch."""
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
 
@@ -30,17 +31,15 @@ def train_clip_tokenizer(captions: Iterable[str], folder: str | os.PathLike, voc
     if vocab_size < 514:
         raise ValueError(f"`vocab_size` must be at least 514 to hold all bytes, got {vocab_size}.")
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix=WORD_END, unk_token=END))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(r"\s+", " "), normalizers.Lowercase()]
-    )
-    # CLIP's words: no space inside, letters apart from digits and from signs.
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
+    # Words as CLIP itself cuts them, or merges would be learned that it never applies.
+    clip = CLIPTokenizer(vocab={START: 0, END: 1}, merges=[]).backend_tokenizer
+    tokenizer.normalizer, tokenizer.pre_tokenizer = clip.normalizer, clip.pre_tokenizer
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - 2 - len(alphabet),
+        vocab_size=vocab_size - 2,
         initial_alphabet=alphabet,
+        # Numbered beforehand, or ties between merges would be broken by the order of a hash table.
+        special_tokens=[byte + WORD_END for byte in alphabet],
         end_of_word_suffix=WORD_END,
         show_progress=False,
     )
@@ -58,8 +57,6 @@ def train_clip_tokenizer(captions: Iterable[str], folder: str | os.PathLike, voc
 
 def read_merges(tokenizer: Tokenizer) -> list[tuple[str, str]]:
     """The merges that a tokenizer learned, in order."""
-    import json
-
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     return [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in merges]
 

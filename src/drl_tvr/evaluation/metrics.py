@@ -52,7 +52,9 @@ def check_similarity(similarity, caption_to_video: Sequence[int] | None) -> tupl
         `ValueError`: See [`evaluate_retrieval`].
     """
     if hasattr(similarity, "detach"):
-        similarity = similarity.detach().float().cpu().numpy()
+        similarity = similarity.detach().cpu()
+        # NumPy has no bfloat16; a double keeps its digits, or near scores would become ties.
+        similarity = (similarity.float() if similarity.dtype.itemsize < 4 else similarity).numpy()
     similarity = np.asarray(similarity)
     if similarity.ndim != 2 or 0 in similarity.shape:
         raise ValueError(f"`similarity` must be (num_captions, num_videos), both at least 1, got {similarity.shape}.")

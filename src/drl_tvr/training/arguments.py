@@ -13,7 +13,8 @@ class DRLTrainingArguments(TrainingArguments):
     | field | default | meaning |
     |---|---|---|
     | `learning_rate` | 1e-4 | peak for new modules: temporal encoder and token weights |
-    | `clip_learning_rate` | 1e-7 | peak for the CLIP towers, projections and logit scale |
+    | `clip_learning_rate` | 1e-7 | peak for the CLIP towers and projections |
+    | `logit_scale_learning_rate` | that of CLIP | peak for the logit scale; a model from scratch wants it higher |
     | `adam_beta2`, `adam_epsilon` | 0.98, 1e-6 | |
     | `weight_decay` | 0.2 | decoupled, not on biases, norms and scalars |
     | `warmup_steps`, `lr_scheduler_type` | 0.1, `"cosine"` | a tenth of all steps, then half a cosine to 0 |
@@ -30,6 +31,8 @@ class DRLTrainingArguments(TrainingArguments):
 
     Args:
         clip_learning_rate (`float`, *optional*, defaults to 1e-7): Peak learning rate of what comes from CLIP.
+        logit_scale_learning_rate (`float`, *optional*, defaults to `clip_learning_rate`): Peak learning rate of the
+            logarithm of the logit scale.
         frame_cache_dir (`str`, *optional*): Where decoded frames are kept; by default in the cache of `datasets`.
 
     Raises:
@@ -38,6 +41,7 @@ class DRLTrainingArguments(TrainingArguments):
 
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the new modules."})
     clip_learning_rate: float = field(default=1e-7, metadata={"help": "Peak learning rate of the CLIP towers."})
+    logit_scale_learning_rate: float | None = field(default=None, metadata={"help": "Peak learning rate of its log."})
     frame_cache_dir: str | None = field(default=None, metadata={"help": "Where decoded frames are kept."})
     adam_beta2: float = field(default=0.98, metadata={"help": "AdamW's beta2."})
     adam_epsilon: float = field(default=1e-6, metadata={"help": "AdamW's epsilon."})
@@ -60,7 +64,9 @@ class DRLTrainingArguments(TrainingArguments):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("learning_rate", "clip_learning_rate"):
+        if self.logit_scale_learning_rate is None:
+            self.logit_scale_learning_rate = self.clip_learning_rate
+        for name in ("learning_rate", "clip_learning_rate", "logit_scale_learning_rate"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must be >= 0, got {getattr(self, name)}.")
 

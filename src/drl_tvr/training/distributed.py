@@ -2,9 +2,30 @@
 
 import torch
 import torch.distributed as dist
-from torch.distributed.nn.functional import all_gather
 
 from ..modeling_drl import DRLFeatures
+
+
+class GatherRows(torch.autograd.Function):
+    """Concatenates a tensor of all processes; backwards, sums the gradients of all and takes the own rows.
+
+    `torch.distributed.nn.functional.all_gather` hands strided gradients to gloo, which reads their memory as if it
+    were contiguous: silently wrong.
+    """
+
+    @staticmethod
+    def forward(ctx, rows: torch.Tensor) -> torch.Tensor:
+        """Gather `rows`, of the same shape on all processes."""
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        """Reduce the gradient and take this process's part."""
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient)
+        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def gather_features(features: DRLFeatures) -> DRLFeatures:
@@ -34,12 +55,10 @@ def gather_features(features: DRLFeatures) -> DRLFeatures:
     padding = max(int(size[1]) for size in all_sizes) - tokens.shape[1]
     tokens = torch.nn.functional.pad(tokens, (0, 0, 0, padding))
     weights, mask = (torch.nn.functional.pad(x, (0, padding)) for x in (weights, mask))
-    masks = [torch.empty_like(mask) for _ in counts]
-    dist.all_gather(masks, mask.contiguous())
     return DRLFeatures(
-        tokens=torch.cat(all_gather(tokens.contiguous())),
-        weights=torch.cat(all_gather(weights.contiguous())),
-        mask=torch.cat(masks),
+        tokens=GatherRows.apply(tokens.contiguous()),
+        weights=GatherRows.apply(weights.contiguous()),
+        mask=GatherRows.apply(mask.contiguous()),
     )
 
 

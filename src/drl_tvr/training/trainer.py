@@ -71,9 +71,15 @@ class DRLTrainer(Trainer):
         if processing_class is None:
             raise ValueError("`processing_class` is needed: the DRLProcessor that prepares captions and videos.")
         kwargs.setdefault("data_collator", RetrievalCollator(processing_class))
-        super().__init__(model=model, args=args, processing_class=processing_class, **kwargs)
-        self.train_dataset = self._decode(train_dataset)
-        self.eval_dataset = self._decode(eval_dataset)
+        self.args, self.processing_class = args, processing_class  # `_decode` needs them before `Trainer` sets them
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=self._decode(train_dataset),
+            eval_dataset=self._decode(eval_dataset),
+            processing_class=processing_class,
+            **kwargs,
+        )
         # The model computes its loss without labels, and over a batch, not a number of items.
         self.can_return_loss = True
         self.label_names = []
@@ -90,15 +96,18 @@ class DRLTrainer(Trainer):
             return PairDataset(dataset, decode_videos(dataset.videos, video_processor, self.args.frame_cache_dir))
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
-        """AdamW on four groups: new modules and CLIP, each with and without weight decay."""
+        """AdamW on groups: new modules, CLIP and the logit scale, with and without weight decay."""
         model = self.model if model is None else model
         if self.optimizer is None:
             decayed = set(self.get_decay_parameter_names(model)) - {"logit_scale"}
             groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
-                    is_new = name.removeprefix("module.").startswith(NEW_MODULES)
-                    learning_rate = self.args.learning_rate if is_new else self.args.clip_learning_rate
+                    learning_rate = self.args.clip_learning_rate
+                    if name == "logit_scale":
+                        learning_rate = self.args.logit_scale_learning_rate
+                    elif name.startswith(NEW_MODULES):
+                        learning_rate = self.args.learning_rate
                     weight_decay = self.args.weight_decay if name in decayed else 0.0
                     groups.setdefault((learning_rate, weight_decay), []).append(parameter)
             optimizer_class, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)

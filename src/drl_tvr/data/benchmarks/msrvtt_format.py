@@ -26,6 +26,10 @@ def read_sentences(path: Path) -> tuple[dict[str, dict], dict[str, list[str]]]:
         raise BenchmarkError(f"{path} is not JSON: {error}.") from error
     if not isinstance(content, dict) or not {"videos", "sentences"} <= set(content):
         raise BenchmarkError(f"{path} must be an object with the keys 'videos' and 'sentences'.")
+    for part, keys in (("videos", {"video_id"}), ("sentences", {"video_id", "caption"})):
+        for row, entry in enumerate(content[part]):
+            if not isinstance(entry, dict) or not keys <= set(entry):
+                raise BenchmarkError(f"{path}: {part}[{row}] must have the keys {sorted(keys)}, found {entry!r:.200}.")
     videos = {video["video_id"]: video for video in content["videos"]}
     captions: dict[str, list[str]] = {video_id: [] for video_id in videos}
     for sentence in content["sentences"]:

@@ -20,6 +20,7 @@ from .scenes import Scene, make_scenes
 FORMAT_VERSION = 1
 SPLITS = ("train", "validation", "test")
 SETTINGS_FILE = "settings.json"
+SETTINGS = {"format_version", "seed", "num_train", "num_validation", "num_test"}
 CHECKSUM_FILE = "videos.sha256"
 ANNOTATION_FILE = "MovingShapes_data.json"
 # MSR-VTT's own name for the split that everybody else calls validation.
@@ -66,7 +67,8 @@ def build_moving_shapes(
     scenes = make_scenes(seed, num_train, num_validation, num_test)
     write_annotations(root, scenes)
     wanted = [scene for scene in scenes if scene.split in splits]
-    missing = [scene for scene in wanted if not is_whole(root, scene, read_checksums(root))]
+    checksums = read_checksums(root)
+    missing = [scene for scene in wanted if not is_whole(root, scene, checksums)]
     if missing:
         render_clips(root, missing, seed, num_processes or os.cpu_count() or 1)
     return root
@@ -99,15 +101,18 @@ def read_settings(root: Path) -> dict | None:
     """Settings of the benchmark under `root`, or `None` when there is none.
 
     Raises:
-        `BenchmarkError`: When the settings file can't be read.
+        `BenchmarkError`: When the settings file can't be read or is something else's.
     """
     path = root / SETTINGS_FILE
     if not path.is_file():
         return None
     try:
-        return json.loads(path.read_text())
+        settings = json.loads(path.read_text())
     except ValueError as error:
         raise BenchmarkError(f"{path} is not JSON ({error}); delete {root} to have it made anew.") from error
+    if not isinstance(settings, dict) or set(settings) != SETTINGS:
+        raise BenchmarkError(f"{path} holds {settings}, expected the keys {sorted(SETTINGS)}: it is not ours.")
+    return settings
 
 
 def write_annotations(root: Path, scenes: list[Scene]) -> None:
@@ -177,7 +182,8 @@ def read_checksums(root: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     # A line cut off by a crash has no newline and is not trusted.
-    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n") and "  " in line]
+    text = path.read_text(errors="replace")
+    lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n") and "  " in line]
     return {name: digest for digest, name in (line.rstrip("\n").split("  ", 1) for line in lines)}
 
 

@@ -105,8 +105,14 @@ def split_triples(rng: random.Random) -> dict[str, list[tuple[str, str, str]]]:
             "validation": triples[held_out : held_out + validation],
             "train": triples[held_out + validation :],
         }
-        if all(len(set(values)) == n for part in parts.values() for values, n in zip(zip(*part), (6, 5, 7))):
+        if all(covers_every_value(part) for part in parts.values()):
             return parts
+
+
+def covers_every_value(triples: list[tuple[str, str, str]]) -> bool:
+    """Whether every colour, every shape and every motion occurs."""
+    found = [set(values) for values in zip(*triples, strict=True)]
+    return found == [set(COLORS), set(SHAPES), set(MOTIONS)]
 
 
 def draw_events(triples: list[tuple[str, str, str]], count: int, rng: random.Random) -> tuple[Event, ...]:

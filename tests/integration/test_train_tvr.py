@@ -1,0 +1,219 @@
+"""The training example: what it refuses, and real runs of it by `accelerate launch`."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from drl_tvr import DRLModel, DRLProcessor, load_benchmark
+
+
+REPOSITORY = Path(__file__).parents[2]
+SCRIPT = REPOSITORY / "examples" / "train_tvr.py"
+
+
+@pytest.fixture(scope="module")
+def train_tvr():
+    """The example as a module."""
+    spec = importlib.util.spec_from_file_location("train_tvr", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["train_tvr"] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["train_tvr"]
+
+
+def write_config(folder: Path, content) -> str:
+    path = folder / "recipe.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return str(path)
+
+
+def base(folder: Path, **recipe) -> dict:
+    return {"output_dir": str(folder / "out"), "use_cpu": True, "report_to": "none", **recipe}
+
+
+def test_without_arguments_it_is_the_bundled_recipe(train_tvr):
+    data_args, model_args, args = train_tvr.read_arguments([])
+    recipe = yaml.safe_load((REPOSITORY / "examples" / "configs" / "moving_shapes.yaml").read_text())
+    assert data_args.benchmark == "moving-shapes" and data_args.search == recipe["search"]
+    assert (args.output_dir, args.max_steps) == (recipe["output_dir"], recipe["max_steps"])
+    assert json.loads(model_args.text_config) == recipe["text_config"]
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_flags_override_the_config(joined, train_tvr, tmp_path):
+    path = write_config(tmp_path, base(tmp_path, max_steps=7, interaction="ti", learning_rate=0.5, search=["a b", "c"]))
+    given = [f"--config={path}"] if joined else ["--config", path]
+    data_args, model_args, args = train_tvr.read_arguments([*given, "--max_steps", "3"])
+    assert (args.max_steps, args.learning_rate, model_args.interaction) == (3, 0.5, "ti")
+    assert data_args.search == ["a b", "c"]
+    assert args.output_dir == str(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({"lerning_rate": 1e-3}, "recipe.yaml has unknown keys: lerning_rate"),
+        ({"zebra": 1, "abacus": 2, 3: 4}, "unknown keys: 3, abacus, zebra"),
+        ({"max_steps": "many"}, "recipe.yaml, key 'max_steps': .*invalid int value: 'many'"),
+        ({"max_steps": 1.5}, "key 'max_steps': .*invalid int value: '1.5'"),
+        ({"learning_rate": [1, 2]}, "key 'learning_rate': "),
+        ({"bf16": "perhaps"}, "key 'bf16': "),
+        ({"fps": {"a": 1}}, "key 'fps': .*invalid float value"),
+        ({"eval_strategy": "sometimes"}, "sometimes"),
+    ],
+)
+def test_a_key_that_is_unknown_or_of_the_wrong_type_is_an_error_that_names_it(recipe, said, train_tvr, tmp_path):
+    path = write_config(tmp_path, base(tmp_path, **{str(k) if k != 3 else 3: v for k, v in recipe.items()}))
+    with pytest.raises(ValueError, match=said):
+        train_tvr.read_arguments(["--config", path])
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a: [1, 2", "recipe.yaml is not YAML"),
+        ("a: b: c", "recipe.yaml is not YAML"),
+        ("- a\n- b\n", "must hold keys and values, found a list"),
+        ("just words\n", "must hold keys and values, found a str"),
+    ],
+)
+def test_a_config_that_holds_no_keys_and_values_is_an_error(content, said, train_tvr, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        train_tvr.read_arguments(["--config", write_config(tmp_path, content)])
+
+
+@pytest.mark.parametrize("given", [["--config", "absent.yaml"], ["--config=absent.yaml"], ["--config"], ["--config", "/"]])
+def test_a_missing_config_is_named(given, train_tvr):
+    value = given[-1].removeprefix("--config").removeprefix("=")
+    with pytest.raises(FileNotFoundError, match=f"--config '{value}': there is no such file"):
+        train_tvr.read_arguments(given)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--learning_rat", "1"], "--learning_rat"),
+        (["--nonsense"], "--nonsense"),
+        (["stray"], "stray"),
+        (["--max_steps", "few"], "--max_steps: invalid int value: 'few'"),
+        (["--max_steps"], "--max_steps: expected one argument"),
+        (["--clip_learning_rate", "-1"], "`clip_learning_rate` must be >= 0"),
+    ],
+)
+def test_a_flag_that_is_unknown_or_of_the_wrong_type_is_an_error(flags, said, train_tvr, tmp_path):
+    path = write_config(tmp_path, base(tmp_path))
+    with pytest.raises(ValueError, match=said):
+        train_tvr.read_arguments(["--config", path, *flags])
+
+
+def test_a_folder_with_something_else_is_refused_and_left_alone(train_tvr, tmp_path):
+    (tmp_path / "checkpoint-1").mkdir()
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(FileExistsError, match=f"{tmp_path} holds '.*' but no training_args.json"):
+        train_tvr.claim_output_folder(tmp_path, resume=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-1", "thesis.tex"}
+
+
+def test_a_file_in_place_of_the_folder_is_refused(train_tvr, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(FileExistsError, match="out is a file"):
+        train_tvr.claim_output_folder(tmp_path / "out", resume=False)
+
+
+def test_a_new_empty_or_own_folder_is_taken_and_its_checkpoints_go_unless_resuming(train_tvr, tmp_path):
+    train_tvr.claim_output_folder(tmp_path / "absent", resume=False)
+    train_tvr.claim_output_folder(tmp_path, resume=False)
+    (tmp_path / "training_args.json").write_text("{}")
+    for name in ("checkpoint-10", "checkpoint-mine"):
+        (tmp_path / name).mkdir()
+    train_tvr.claim_output_folder(tmp_path, resume=True)
+    assert (tmp_path / "checkpoint-10").is_dir()
+    train_tvr.claim_output_folder(tmp_path, resume=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-mine", "training_args.json"]
+
+
+def launch(root: Path, folder: Path, *flags: str, processes: int = 1) -> subprocess.CompletedProcess:
+    """Two steps of a tiny recipe, as a user would start them."""
+    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    recipe = base(
+        folder,
+        root=str(root),
+        frame_cache_dir=str(folder / "cache"),
+        max_frames=4,
+        projection_dim=32,
+        text_config=tower,
+        vision_config={**tower, "image_size": 32, "patch_size": 8},
+        per_device_train_batch_size=8 // processes,
+        max_steps=2,
+        eval_strategy="steps",
+        eval_steps=1,
+        save_strategy="steps",
+        save_steps=1,
+        logging_steps=1,
+        search=["a red circle rises"],
+    )
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]
+    if processes == 1:
+        command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    return subprocess.run(
+        [*command, str(SCRIPT), "--config", write_config(folder, recipe), *flags],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "OMP_NUM_THREADS": "1"},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_leaves_a_model_its_processor_and_its_metrics(processes, small_root, tmp_path):
+    done = launch(small_root, tmp_path, processes=processes)
+    assert done.returncode == 0, done.stderr[-4000:]
+    out = tmp_path / "out"
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert names >= {
+        "config.json",
+        "model.safetensors",
+        "processor_config.json",
+        "tokenizer.json",
+        "tokenizer/vocab.json",
+        "tokenizer/merges.txt",
+        "test_results.json",
+        "training_args.json",
+        "trainer_state.json",
+        "README.md",
+        "checkpoint-2/optimizer.pt",
+    }
+    assert json.loads((out / "trainer_state.json").read_text())["global_step"] == 2
+
+    # The folder is what was tested: loaded again, it scores the same.
+    from drl_tvr import evaluate_retrieval
+
+    results = json.loads((out / "test_results.json").read_text())
+    model, processor = DRLModel.from_pretrained(out), DRLProcessor.from_pretrained(out)
+    test = load_benchmark("moving-shapes", small_root, "test")
+    inputs = processor(text=test.captions["caption"][:], videos=test.videos["path"][:], return_tensors="pt")
+    with torch.no_grad():
+        wanted = evaluate_retrieval(model(**inputs).logits_per_text, test.caption_to_video)
+    assert {name: results[f"test_{name}"] for name in wanted} == pytest.approx(wanted)
+    assert 0 <= results["test_t2v_twin_accuracy"] <= 100
+
+    assert done.stdout.count("text to video") == 1 and done.stdout.count('"a red circle rises"') == 1
+    assert "10 captions, 10 videos" in done.stdout
+
+
+def test_a_run_into_another_folder_stops_before_any_work(small_root, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("mine")
+    done = launch(small_root, tmp_path)
+    assert done.returncode != 0
+    assert "FileExistsError: --output_dir" in done.stderr and "thesis.tex" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]

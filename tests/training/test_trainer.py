@@ -1,0 +1,332 @@
+"""DRLTrainer on a tiny model and real clips: what it optimises, evaluates, saves and resumes."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+from transformers import TrainerCallback
+
+from drl_tvr import (
+    DRLModel,
+    DRLProcessor,
+    DRLTrainer,
+    DRLTrainingArguments,
+    evaluate_retrieval,
+    load_benchmark,
+)
+from drl_tvr.evaluation import twin_accuracy
+
+
+@pytest.fixture(scope="module")
+def splits(small_root) -> dict:
+    return {split: load_benchmark("moving-shapes", small_root, split) for split in ("train", "validation", "test")}
+
+
+@pytest.fixture(scope="module")
+def frame_cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("frames")
+
+
+@pytest.fixture
+def make_trainer(splits, frame_cache, make_tiny_model, tiny_processor, tmp_path):
+    """A trainer whose own arguments are the library's, but for the size and the rates of a model from scratch."""
+
+    def make(model: DRLModel | None = None, output_dir: str = "run", callbacks=None, **args) -> DRLTrainer:
+        settings = {
+            "learning_rate": 1e-3,
+            "clip_learning_rate": 5e-4,
+            "max_steps": 4,
+            "per_device_train_batch_size": 8,
+            "eval_strategy": "no",
+            "save_strategy": "no",
+            "load_best_model_at_end": False,
+            "logging_steps": 1,
+            "report_to": "none",
+            "use_cpu": True,
+            "disable_tqdm": True,
+            "frame_cache_dir": str(frame_cache),
+        }
+        return DRLTrainer(
+            model=make_tiny_model() if model is None else model,
+            args=DRLTrainingArguments(str(tmp_path / output_dir), **{**settings, **args}),
+            train_dataset=splits["train"],
+            eval_dataset=splits["validation"],
+            processing_class=tiny_processor,
+            callbacks=callbacks,
+        )
+
+    return make
+
+
+def losses(trainer: DRLTrainer) -> list[float]:
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def metrics_of(trainer: DRLTrainer, prefix: str = "eval") -> dict[str, float]:
+    """The retrieval metrics of an evaluation, without its speed."""
+    metrics = trainer.evaluate(metric_key_prefix=prefix)
+    return {name: value for name, value in metrics.items() if "2" in name}
+
+
+def whole_matrix(model: DRLModel, processor: DRLProcessor, data) -> torch.Tensor:
+    """Similarity of a split by one forward of all its captions and files: nothing of the trainer's."""
+    inputs = processor(text=data.captions["caption"][:], videos=data.videos["path"][:], return_tensors="pt")
+    with torch.no_grad():
+        return model.eval()(**inputs).logits_per_text / model.logit_scale.exp()
+
+
+def test_training_moves_every_parameter_and_lowers_the_loss(make_trainer):
+    trainer = make_trainer(max_steps=50)
+    before = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
+    trainer.train()
+    still = {name for name, parameter in trainer.model.named_parameters() if torch.equal(parameter, before[name])}
+    assert not still
+    found = losses(trainer)
+    # 8 pairs, and a model that knows nothing: the logarithm of 8, for each of the two directions' mean.
+    assert found[0] == pytest.approx(math.log(8), abs=0.6)
+    assert sum(found[-10:]) / 10 < sum(found[:10]) / 10 - 0.15
+
+
+def test_the_parts_of_the_loss_are_logged_and_add_up(make_trainer):
+    trainer = make_trainer(max_steps=1)
+    trainer.train()
+    (entry,) = [entry for entry in trainer.state.log_history if "loss" in entry]
+    total = entry["contrastive_loss"] + trainer.model.config.cdcr_lambda * entry["cdcr_loss"]
+    assert entry["loss"] == pytest.approx(total, abs=1e-3)
+    assert entry["cdcr_loss"] > 0
+    assert entry["logit_scale"] == pytest.approx(math.exp(2.6592), rel=1e-2)
+
+
+def test_the_optimizer_has_four_groups_of_the_right_rates_and_decay(make_trainer):
+    trainer = make_trainer(learning_rate=1e-4, clip_learning_rate=1e-7, weight_decay=0.2)
+    optimizer = trainer.create_optimizer()
+    assert [len({id(p) for p in group["params"]}) == len(group["params"]) for group in optimizer.param_groups] == [
+        True
+    ] * 4
+    settings = {
+        id(parameter): (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    named = dict(trainer.model.named_parameters())
+    assert len(settings) == len(named) == sum(len(group["params"]) for group in optimizer.param_groups)
+    for name, parameter in named.items():
+        new = name.split(".")[0] in ("temporal_encoder", "text_token_weights", "frame_token_weights")
+        plain = parameter.ndim < 2  # biases, norms, the class token, the logit scale
+        plain = plain and not name.endswith("class_embedding")
+        expected = (1e-4 if new else 1e-7, 0.0 if plain else 0.2)
+        assert settings[id(parameter)] == expected, name
+    assert (optimizer.defaults["betas"], optimizer.defaults["eps"]) == ((0.9, 0.98), 1e-6)
+
+
+@pytest.mark.parametrize("interaction", ["wti", "ti", "dp"])
+def test_every_gradient_is_finite_at_the_highest_logit_scale(interaction, make_trainer, make_tiny_model):
+    # Captions and videos are of unlike length. What stands for the similarity of padding must not flow back.
+    model = make_tiny_model(interaction=interaction, logit_scale_init_value=math.log(100))
+    batch = next(iter(make_trainer(model).get_train_dataloader()))
+    assert not batch["attention_mask"].all() and not batch["video_mask"].all()
+    model(**batch, return_loss=True).loss.backward()
+    broken = [name for name, p in model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+    assert not broken
+
+
+def test_frozen_parameters_stay(make_trainer, make_tiny_model):
+    model = make_tiny_model()
+    model.vision_model.requires_grad_(False)
+    before = {name: parameter.clone() for name, parameter in model.vision_model.named_parameters()}
+    trainer = make_trainer(model)
+    trainer.train()
+    assert all(torch.equal(parameter, before[name]) for name, parameter in model.vision_model.named_parameters())
+
+
+def test_the_logit_scale_stops_at_100(make_trainer, make_tiny_model):
+    model = make_tiny_model(logit_scale_init_value=4.61)  # e^4.61 = 100.5
+    trainer = make_trainer(model, max_steps=1)
+    trainer.train()
+    assert model.logit_scale.item() == pytest.approx(math.log(100), abs=1e-6)
+    assert model.logit_scale.exp().item() <= 100 * (1 + 1e-6)
+    low = make_tiny_model(logit_scale_init_value=2.0)
+    make_trainer(low, max_steps=1, clip_learning_rate=0.0).train()
+    assert low.logit_scale.item() == 2.0
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 64])
+def test_evaluation_scores_the_whole_split_whatever_the_batch(batch_size, make_trainer, tiny_processor, splits):
+    trainer = make_trainer(per_device_eval_batch_size=batch_size)
+    similarity = whole_matrix(trainer.model, tiny_processor, splits["validation"])
+    assert similarity.shape == (10, 10)
+    dataset = trainer.eval_dataset
+    assert_close(trainer.similarity(dataset.videos, dataset.captions), similarity, atol=1e-4, rtol=1e-4)
+
+    owners = splits["validation"].caption_to_video
+    wanted = evaluate_retrieval(similarity, owners)
+    wanted |= twin_accuracy(similarity, owners, splits["validation"].twins)
+    assert len(splits["validation"].twins) == 2
+    assert metrics_of(trainer) == {f"eval_{name}": pytest.approx(value) for name, value in wanted.items()}
+
+
+def test_evaluation_takes_a_split_and_a_prefix_and_several_captions_a_video(make_trainer, tiny_processor, splits):
+    trainer = make_trainer()
+    metrics = trainer.evaluate(splits["train"], metric_key_prefix="test")
+    wanted = evaluate_retrieval(
+        whole_matrix(trainer.model, tiny_processor, splits["train"]), splits["train"].caption_to_video
+    )
+    assert len(splits["train"].captions) == 96
+    assert {name: metrics[f"test_{name}"] for name in wanted} == pytest.approx(wanted)
+    assert not any("twin" in name for name in metrics)
+
+
+def test_evaluation_leaves_the_model_in_the_mode_it_found(make_trainer):
+    trainer = make_trainer()
+    for training in (True, False):
+        trainer.model.train(training)
+        trainer.evaluate()
+        assert trainer.model.training is training
+
+
+def test_search_scores_sentences_against_the_videos_of_a_split(make_trainer, tiny_processor, splits):
+    trainer = make_trainer()
+    sentences = ["a red circle rises", "a cat", "a dog runs"]
+    found = trainer.search(splits["test"], sentences)
+    inputs = tiny_processor(text=sentences, videos=splits["test"].videos["path"][:], return_tensors="pt")
+    with torch.no_grad():
+        wanted = trainer.model.eval()(**inputs).logits_per_text / trainer.model.logit_scale.exp()
+    assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+class StopAfter(TrainerCallback):
+    """Ends training as an interrupt does, with the schedule of the whole run."""
+
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step >= self.step
+
+
+def test_a_resumed_run_reaches_the_weights_of_an_unbroken_one(make_trainer):
+    saving = {"max_steps": 10, "save_strategy": "steps", "save_steps": 3}
+    unbroken = make_trainer(output_dir="unbroken", **saving)
+    unbroken.train()
+    broken = make_trainer(output_dir="broken", callbacks=[StopAfter(3)], **saving)
+    broken.train()
+    checkpoints = sorted(path.name for path in Path(broken.args.output_dir).glob("checkpoint-*"))
+    assert "checkpoint-3" in checkpoints and broken.state.global_step == 3
+    resumed = make_trainer(output_dir="broken", **saving)
+    resumed.train(resume_from_checkpoint=str(Path(broken.args.output_dir) / "checkpoint-3"))
+    assert resumed.state.global_step == 10
+    for (name, wanted), found in zip(
+        unbroken.model.named_parameters(), resumed.model.parameters(), strict=True
+    ):
+        assert torch.equal(found, wanted), name
+    assert losses(resumed) == losses(unbroken)
+
+
+def test_the_best_checkpoint_is_the_one_in_the_end(make_trainer, monkeypatch):
+    # Scores as if step 2 was the best of steps 1 to 4, and weights that tell the step.
+    scores = {1: 10.0, 2: 30.0, 3: 20.0, 4: 30.0}
+    trainer = make_trainer(
+        eval_strategy="steps", eval_steps=1, save_strategy="steps", save_steps=1, load_best_model_at_end=True
+    )
+    weights = {}
+
+    def evaluate(similarity, caption_to_video):
+        step = trainer.state.global_step
+        weights[step] = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
+        return {"t2v_R@1": scores[step]}
+
+    monkeypatch.setattr("drl_tvr.training.trainer.evaluate_retrieval", evaluate)
+    trainer.train()
+    assert Path(trainer.state.best_model_checkpoint).name == "checkpoint-2"
+    assert trainer.state.best_metric == 30.0
+    for name, parameter in trainer.model.named_parameters():
+        assert torch.equal(parameter, weights[2][name]), name
+    assert not torch.equal(weights[2]["text_projection.weight"], weights[4]["text_projection.weight"])
+    # The best and the last: `save_total_limit` is 2.
+    kept = sorted(path.name for path in Path(trainer.args.output_dir).glob("checkpoint-*"))
+    assert kept == ["checkpoint-2", "checkpoint-4"]
+
+
+def test_the_saved_folder_is_the_model_and_its_processor(make_trainer, splits, tmp_path):
+    trainer = make_trainer()
+    trainer.train()
+    trainer.save_model(tmp_path / "saved")
+    names = {path.name for path in (tmp_path / "saved").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer_config.json", "processor_config.json"} <= names
+    model = DRLModel.from_pretrained(tmp_path / "saved")
+    processor = DRLProcessor.from_pretrained(tmp_path / "saved")
+    assert not model.training
+    found = whole_matrix(model, processor, splits["test"])
+    dataset = trainer._decode(splits["test"])
+    assert_close(trainer.similarity(dataset.videos, dataset.captions), found, atol=1e-4, rtol=1e-4)
+    config = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert (config["model_type"], config["architectures"]) == ("drl", ["DRLModel"])
+
+
+def test_bf16_trains_and_evaluates_near_float32(make_trainer, make_tiny_model):
+    exact, coarse = make_trainer(max_steps=2), make_trainer(max_steps=2, bf16=True)
+    for trainer in (exact, coarse):
+        trainer.train()
+    assert all(parameter.dtype == torch.float32 for parameter in coarse.model.parameters())
+    assert losses(coarse) == pytest.approx(losses(exact), abs=0.05)
+    assert losses(coarse) != losses(exact)
+    similarity = coarse.similarity(coarse.eval_dataset.videos, coarse.eval_dataset.captions)
+    assert similarity.dtype == torch.float32 and not similarity.isnan().any()
+    assert_close(similarity, exact.similarity(exact.eval_dataset.videos, exact.eval_dataset.captions), atol=0.05, rtol=0)
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory(make_trainer):
+    plain, checkpointed = make_trainer(max_steps=2), make_trainer(max_steps=2, gradient_checkpointing=True)
+    for trainer in (plain, checkpointed):
+        trainer.train()
+    assert checkpointed.model.vision_model.encoder.gradient_checkpointing
+    for (name, wanted), found in zip(
+        plain.model.named_parameters(), checkpointed.model.parameters(), strict=True
+    ):
+        assert_close(found, wanted, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_the_defaults_are_the_papers_recipe(tmp_path):
+    args = DRLTrainingArguments(str(tmp_path), report_to="none")
+    assert (args.learning_rate, args.clip_learning_rate, args.weight_decay) == (1e-4, 1e-7, 0.2)
+    assert (args.adam_beta1, args.adam_beta2, args.adam_epsilon) == (0.9, 0.98, 1e-6)
+    assert (args.lr_scheduler_type, args.get_warmup_steps(1000), args.num_train_epochs) == ("cosine", 100, 5)
+    assert (args.per_device_train_batch_size, args.max_grad_norm, args.seed) == (128, 1.0, 0)
+    assert (args.load_best_model_at_end, args.metric_for_best_model, args.greater_is_better) == (True, "t2v_R@1", True)
+
+
+def test_the_default_arguments_make_a_trainer(splits, frame_cache, make_tiny_model, tiny_processor, tmp_path):
+    # With the default `eval_strategy`, `Trainer` insists on an evaluation split when it is made.
+    args = DRLTrainingArguments(str(tmp_path), report_to="none", use_cpu=True, frame_cache_dir=str(frame_cache))
+    trainer = DRLTrainer(make_tiny_model(), args, splits["train"], splits["validation"], tiny_processor)
+    assert (len(trainer.train_dataset), len(trainer.eval_dataset)) == (96, 10)
+    with pytest.raises(ValueError, match="eval_dataset"):
+        DRLTrainer(make_tiny_model(), args, splits["train"], None, tiny_processor)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "clip_learning_rate"])
+def test_a_negative_rate_is_an_error(name, tmp_path):
+    with pytest.raises(ValueError, match=f"`{name}` must be >= 0, got -1"):
+        DRLTrainingArguments(str(tmp_path), report_to="none", **{name: -1.0})
+
+
+def test_a_trainer_without_a_processor_is_an_error(make_tiny_model, splits, tmp_path):
+    args = DRLTrainingArguments(str(tmp_path), report_to="none", use_cpu=True, eval_strategy="no", save_strategy="no")
+    with pytest.raises(ValueError, match="`processing_class` is needed"):
+        DRLTrainer(make_tiny_model(), args, splits["train"])
+
+
+def test_nothing_to_evaluate_is_an_error(make_tiny_model, tiny_processor, tmp_path):
+    args = DRLTrainingArguments(
+        str(tmp_path),
+        report_to="none",
+        use_cpu=True,
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
+    )
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        DRLTrainer(make_tiny_model(), args, processing_class=tiny_processor).evaluate()
