@@ -44,9 +44,9 @@ def run(name: str, flags: list[str], seed: int, max_steps: int, folder: Path, th
     if not results.is_file():
         steps = ["--max_steps", str(max_steps), "--eval_steps", str(max_steps), "--save_steps", str(max_steps)]
         command = [sys.executable, str(TRAIN), "--output_dir", str(output_dir), "--seed", str(seed), *steps, *flags]
+        command += ["--num_threads", str(threads)]
         start = time.monotonic()
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
         metrics = json.loads(results.read_text())
@@ -99,8 +99,12 @@ def main() -> None:
         "(50 = blind to time).",
         "",
         f"Machine: {os.cpu_count()} cores of {platform.machine()}, {args.parallel} runs at a time; Python "
-        f"{platform.python_version()}, torch {torch.__version__}. Command: "
-        f"`python benchmarks/moving_shapes.py --seeds {args.seeds} --max_steps {args.max_steps} --parallel {args.parallel}`.",
+        f"{platform.python_version()}, torch {torch.__version__}. Command:",
+        "",
+        "```bash",
+        f"python benchmarks/moving_shapes.py --seeds {args.seeds} --max_steps {args.max_steps} "
+        f"--parallel {args.parallel}",
+        "```",
     ]
     table = "\n".join(lines)
     print(table)

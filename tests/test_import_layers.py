@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "drl_tvr"
 
 MODEL = ("configuration_drl", "interaction", "losses", "encoders_drl", "modeling_drl")
 FLAT_FILES = MODEL + ("video_decoding_drl", "video_processing_drl", "processing_drl")
+BATCHES = ("data.frames", "data.loading", "data.records")
 BENCHMARKS = ("data.benchmarks", "data.load_benchmark", "data.moving_shapes")
 
 # Modules are named as seen from inside the package; a package stands for all that is in it. "only": of our own modules
@@ -30,13 +31,12 @@ LAYERS = (
     ("video_decoding_drl", "only", ()),
     ("video_processing_drl", "only", ("video_decoding_drl",)),
     ("processing_drl", "only", ()),
-    # 3. Data knows no model; evaluation and training know no benchmark; conversion knows the model alone.
+    # 3. Data knows no model; evaluation and training know no benchmark.
     ("data", "never", MODEL),
     ("evaluation", "never", BENCHMARKS),
     ("training", "never", BENCHMARKS),
-    ("conversion", "only", ("configuration_drl", "modeling_drl")),
-    # 4. Training stands on losses, interaction and evaluation; the command line is on top of all.
-    ("training", "only", ("losses", "interaction", "evaluation")),
+    # 4. Training stands on the model, on evaluation and on what loads batches; the command line is on top of all.
+    ("training", "only", FLAT_FILES + ("evaluation",) + BATCHES),
     ("*", "never", ("cli",)),
 )
 
@@ -211,12 +211,14 @@ SAMPLES = (
     ("evaluation/encode.py", "from ..data.benchmarks.msvd import MSVD", "never for evaluation"),
     ("evaluation/encode.py", "from ..data.moving_shapes.render import draw", "never for evaluation"),
     ("training/trainer.py", "from ..evaluation.metrics import ranks\nfrom .distributed import gather", ""),
-    ("training/trainer.py", "from ..modeling_drl import DRLModel", "may import only losses, interaction, evaluation"),
+    ("training/trainer.py", "from ..modeling_drl import DRLModel\nfrom ..data.records import RetrievalData", ""),
+    ("training/trainer.py", "from ..data import RetrievalData", "of ours training may import only"),
+    ("training/trainer.py", "from ..data.tokenizer import train_clip_tokenizer", "of ours training may import only"),
+    ("training/trainer.py", "from ..data.benchmarks import load_benchmark", "training"),
+    ("training/trainer.py", "from ..hub.push import push", "of ours training may import only"),
     ("training/trainer.py", "import torch\nx = torch.distributed.get_rank()", "training.distributed alone"),
     ("training/trainer.py", "from torch import distributed as dist", "training.distributed alone"),
     ("training/distributed.py", "import torch.distributed as dist\nx = dist.get_rank()", ""),
-    ("conversion.py", "from .modeling_drl import DRLModel", ""),
-    ("conversion.py", "from .hub import push", "may import only configuration_drl, modeling_drl"),
     ("hub/push.py", "from huggingface_hub import HfApi\nfrom .. import __version__", ""),
     ("hub/push.py", "from ..cli import main", "anything below it"),
     ("cli.py", "from .hub.push import push\nprint('done')", ""),

@@ -18,7 +18,9 @@ def scenes() -> list:
     return make_scenes(0, 16, 10, 10)  # those of `small_root`
 
 
-@pytest.mark.parametrize(("split", "videos", "captions"), [("train", 16, 96), ("validation", 10, 10), ("test", 10, 10)])
+@pytest.mark.parametrize(
+    ("split", "videos", "captions"), [("train", 16, 96), ("validation", 10, 10), ("test", 10, 10)]
+)
 def test_a_split_is_its_scenes_with_their_captions(split, videos, captions, small_root, scenes):
     data = load_benchmark("moving-shapes", small_root, split)
     assert (data.name, data.split, len(data.videos), len(data.captions)) == ("moving-shapes", split, videos, captions)
@@ -187,10 +189,10 @@ def test_the_written_test_list_has_msrvtts_columns(small_root, scenes):
 
 def record(captions: list[str], owners: list[int], num_videos: int = 2) -> RetrievalData:
     ids = [f"video{i}" for i in range(num_videos)]
-    videos = Dataset.from_dict({"video_id": ids, "path": ids, "start": [None] * num_videos, "end": [None] * num_videos})
-    return RetrievalData(
-        "bench", "test", videos, Dataset.from_dict({"caption": captions, "video_index": owners})
+    videos = Dataset.from_dict(
+        {"video_id": ids, "path": ids, "start": [None] * num_videos, "end": [None] * num_videos}
     )
+    return RetrievalData("bench", "test", videos, Dataset.from_dict({"caption": captions, "video_index": owners}))
 
 
 def test_a_record_knows_which_caption_belongs_to_which_video():

@@ -188,9 +188,7 @@ def test_a_centre_crop_keeps_the_whole_object(motion):
         assert left <= columns.min() and columns.max() < left + side
 
 
-@pytest.mark.parametrize(
-    ("motion", "axis", "sign"), [("left", 1, -1), ("right", 1, 1), ("up", 0, -1), ("down", 0, 1)]
-)
+@pytest.mark.parametrize(("motion", "axis", "sign"), [("left", 1, -1), ("right", 1, 1), ("up", 0, -1), ("down", 0, 1)])
 def test_objects_move_where_their_captions_say(motion, axis, sign):
     frames, _, _ = decode(render(scene_of(3, Event("yellow", "circle", "big", motion))))
     places = [np.nonzero(painted(frame, "yellow")) for frame in frames]

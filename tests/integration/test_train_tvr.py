@@ -49,7 +49,9 @@ def test_without_arguments_it_is_the_bundled_recipe(train_tvr):
 
 @pytest.mark.parametrize("joined", [True, False])
 def test_flags_override_the_config(joined, train_tvr, tmp_path):
-    path = write_config(tmp_path, base(tmp_path, max_steps=7, interaction="ti", learning_rate=0.5, search=["a b", "c"]))
+    path = write_config(
+        tmp_path, base(tmp_path, max_steps=7, interaction="ti", learning_rate=0.5, search=["a b", "c"])
+    )
     given = [f"--config={path}"] if joined else ["--config", path]
     data_args, model_args, args = train_tvr.read_arguments([*given, "--max_steps", "3"])
     assert (args.max_steps, args.learning_rate, model_args.interaction) == (3, 0.5, "ti")
@@ -61,7 +63,7 @@ def test_flags_override_the_config(joined, train_tvr, tmp_path):
     ("recipe", "said"),
     [
         ({"lerning_rate": 1e-3}, "recipe.yaml has unknown keys: lerning_rate"),
-        ({"zebra": 1, "abacus": 2, 3: 4}, "unknown keys: 3, abacus, zebra"),
+        ({"zebra": 1, "abacus": 2}, "unknown keys: abacus, zebra"),
         ({"max_steps": "many"}, "recipe.yaml, key 'max_steps': .*invalid int value: 'many'"),
         ({"max_steps": 1.5}, "key 'max_steps': .*invalid int value: '1.5'"),
         ({"learning_rate": [1, 2]}, "key 'learning_rate': "),
@@ -71,7 +73,7 @@ def test_flags_override_the_config(joined, train_tvr, tmp_path):
     ],
 )
 def test_a_key_that_is_unknown_or_of_the_wrong_type_is_an_error_that_names_it(recipe, said, train_tvr, tmp_path):
-    path = write_config(tmp_path, base(tmp_path, **{str(k) if k != 3 else 3: v for k, v in recipe.items()}))
+    path = write_config(tmp_path, base(tmp_path, **recipe))
     with pytest.raises(ValueError, match=said):
         train_tvr.read_arguments(["--config", path])
 
@@ -90,7 +92,9 @@ def test_a_config_that_holds_no_keys_and_values_is_an_error(content, said, train
         train_tvr.read_arguments(["--config", write_config(tmp_path, content)])
 
 
-@pytest.mark.parametrize("given", [["--config", "absent.yaml"], ["--config=absent.yaml"], ["--config"], ["--config", "/"]])
+@pytest.mark.parametrize(
+    "given", [["--config", "absent.yaml"], ["--config=absent.yaml"], ["--config"], ["--config", "/"]]
+)
 def test_a_missing_config_is_named(given, train_tvr):
     value = given[-1].removeprefix("--config").removeprefix("=")
     with pytest.raises(FileNotFoundError, match=f"--config '{value}': there is no such file"):
@@ -103,8 +107,8 @@ def test_a_missing_config_is_named(given, train_tvr):
         (["--learning_rat", "1"], "--learning_rat"),
         (["--nonsense"], "--nonsense"),
         (["stray"], "stray"),
-        (["--max_steps", "few"], "--max_steps: invalid int value: 'few'"),
-        (["--max_steps"], "--max_steps: expected one argument"),
+        (["--max_steps", "few"], "--max_steps.*: invalid int value: 'few'"),
+        (["--max_steps"], "--max_steps.*: expected one argument"),
         (["--clip_learning_rate", "-1"], "`clip_learning_rate` must be >= 0"),
     ],
 )

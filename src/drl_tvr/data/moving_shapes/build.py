@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -19,6 +20,7 @@ from .scenes import Scene, make_scenes
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "validation", "test")
+STALE_SECONDS = 3600
 SETTINGS_FILE = "settings.json"
 SETTINGS = {"format_version", "seed", "num_train", "num_validation", "num_test"}
 CHECKSUM_FILE = "videos.sha256"
@@ -31,7 +33,7 @@ def build_moving_shapes(
     root: str | os.PathLike,
     splits: Sequence[str] = SPLITS,
     seed: int = 0,
-    num_train: int = 2400,
+    num_train: int = 3400,
     num_validation: int = 200,
     num_test: int = 300,
     num_processes: int | None = None,
@@ -162,6 +164,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o644)  # mkstemp's files are for their owner alone
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -206,7 +209,9 @@ def render_clips(root: Path, scenes: list[Scene], seed: int, num_processes: int)
     """Render clips in parallel and journal each as it is done."""
     (root / "videos").mkdir(exist_ok=True)
     for leftover in (root / "videos").glob(".tmp-*"):
-        leftover.unlink()
+        # A younger one may belong to another process that is rendering right now.
+        if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+            leftover.unlink(missing_ok=True)
     work = partial(render_to_file, root=root, seed=seed)
     with ProcessPoolExecutor(num_processes) as pool, open(root / CHECKSUM_FILE, "a") as journal:
         if journal.tell():

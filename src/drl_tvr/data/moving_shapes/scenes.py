@@ -162,7 +162,7 @@ def make_split(
     return scenes
 
 
-def make_scenes(seed: int = 0, num_train: int = 2400, num_validation: int = 200, num_test: int = 300) -> list[Scene]:
+def make_scenes(seed: int = 0, num_train: int = 3400, num_validation: int = 200, num_test: int = 300) -> list[Scene]:
     """Make the whole benchmark: the same list for the same arguments, on any machine.
 
     Args:
