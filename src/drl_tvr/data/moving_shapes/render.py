@@ -21,7 +21,7 @@ COLOR_VALUES = {
     "purple": (165, 60, 200),
     "white": (245, 245, 245),
 }
-RADII = {"small": 0.17, "big": 0.28}  # of the short side
+RADII = {"small": 0.2, "big": 0.3}  # of the short side
 SCALE = 2  # drawn at twice the size and averaged down, which smooths the edges
 
 
@@ -55,7 +55,7 @@ def pose(event: Event, progress: float, lane: float, turn: float) -> tuple[float
         turn (`float`): Direction of a spin, 1 or -1.
     """
     x, y, radius, angle = 0.5 + lane, 0.5 + lane, RADII[event.size], 0.0
-    travel = (0.96 - 2 * radius) * (progress - 0.5)
+    travel = (0.92 - 2 * radius) * (progress - 0.5)
     if event.motion in ("left", "right"):
         x = 0.5 + (travel if event.motion == "right" else -travel)
     elif event.motion in ("up", "down"):
@@ -64,7 +64,7 @@ def pose(event: Event, progress: float, lane: float, turn: float) -> tuple[float
         angle = turn * 1.5 * math.pi * progress
     elif event.motion in ("grow", "shrink"):
         share = progress if event.motion == "grow" else 1 - progress
-        radius = 0.12 + 0.24 * share
+        radius = 0.13 + 0.23 * share
     return x, y, radius, angle
 
 
