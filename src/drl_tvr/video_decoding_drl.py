@@ -168,7 +168,7 @@ def read_video(
     path: str | os.PathLike, sample_indices_fn: Callable[[VideoMetadata], list[int]], backend: str | None = None
 ) -> tuple[torch.Tensor, VideoMetadata]:
     """
-    [`decode_video`] with a sampler of one's own, which takes the [`VideoMetadata`] and returns ascending indices.
+    [`decode_video`] with a sampler of one's own, which takes the `VideoMetadata` and returns ascending indices.
 
     Either backend decodes in order up to the last frame wanted: groups of pictures are mostly longer than the second
     between two samples, and a seek ends at a wrong frame where the container's list of key frames is wrong. Damage

@@ -101,7 +101,7 @@ class DRLVideoProcessor(BaseVideoProcessor):
 
             - **pixel_values_videos** -- `(num_videos, num_frames, 3, height, width)`, zero where padded.
             - **video_mask** -- int64 of shape `(num_videos, num_frames)`, 1 for a real frame.
-            - **video_metadata** -- The [`VideoMetadata`] of each video, if `return_metadata=True`.
+            - **video_metadata** -- The `VideoMetadata` of each video, if `return_metadata=True`.
 
         Raises:
             VideoDecodeError: If a video is missing or broken, or `start` and `end` are not in it.
@@ -240,7 +240,7 @@ def _one_per_video(key: str, times: float | list | tuple | None, num_videos: int
 
 
 def _metadata_of_arrays(videos: list[str | torch.Tensor], given: VideoMetadata | dict | list | None) -> list:
-    """One [`VideoMetadata`] for each video. A file brings its own, so that what is given for it does not count."""
+    """One `VideoMetadata` for each video. A file brings its own, so that what is given for it does not count."""
     if not isinstance(given, list | tuple):
         given = [given] * len(videos) if given is None or len(videos) == 1 else [given]
     if len(given) != len(videos):

@@ -36,7 +36,7 @@ def decode_videos(
         num_processes (`int`, *optional*): Decoding processes; by default one a core.
 
     Returns:
-        `datasets.Dataset`: One row a video, in order; read it with [`read_frames`].
+        `datasets.Dataset`: One row a video, in order; read it with `read_frames`.
 
     Raises:
         `VideoDecodeError`: For the first video that can't be decoded.
@@ -77,7 +77,7 @@ def decode_one(video: dict, video_processor: BaseVideoProcessor, in_worker: bool
 
 
 def read_frames(row: dict) -> torch.Tensor:
-    """Frames of one row of [`decode_videos`].
+    """Frames of one row of `decode_videos`.
 
     Args:
         row (`dict`): The row.

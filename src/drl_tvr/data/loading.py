@@ -15,7 +15,7 @@ class VideoDataset(torch_data.Dataset):
     """The decoded videos of a split, one item a video.
 
     Args:
-        frames (`datasets.Dataset`): From [`decode_videos`].
+        frames (`datasets.Dataset`): From `decode_videos`.
     """
 
     def __init__(self, frames: Dataset):
@@ -50,7 +50,7 @@ class PairDataset(torch_data.Dataset):
 
     Args:
         data ([`RetrievalData`]): The split.
-        frames (`datasets.Dataset`): Its decoded videos, from [`decode_videos`].
+        frames (`datasets.Dataset`): Its decoded videos, from `decode_videos`.
 
     Raises:
         `ValueError`: When the numbers of videos differ.

@@ -38,9 +38,10 @@ class DRLTrainer(Trainer):
     Args:
         model ([`DRLModel`]): The model.
         args ([`DRLTrainingArguments`]): The recipe.
-        train_dataset ([`RetrievalData`] or [`PairDataset`], *optional*): Pairs to train on. The videos of a
-            [`RetrievalData`] are decoded once and cached.
-        eval_dataset ([`RetrievalData`] or [`PairDataset`], *optional*): The split that chooses the checkpoint.
+        train_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): Pairs to train on. The videos of
+            a [`RetrievalData`] are decoded once and cached.
+        eval_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): The split that chooses the
+            checkpoint.
         processing_class ([`DRLProcessor`]): Prepares captions and videos; saved with the model.
         kwargs: Other arguments of `Trainer`.
 
@@ -151,7 +152,8 @@ class DRLTrainer(Trainer):
         """Encode every caption and video of a split once and score the whole matrix.
 
         Args:
-            eval_dataset ([`RetrievalData`] or [`PairDataset`], *optional*): By default the trainer's own.
+            eval_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): By default the trainer's
+                own.
             ignore_keys (`list[str]`, *optional*): Of no use here; kept for `Trainer`.
             metric_key_prefix (`str`, *optional*, defaults to `"eval"`): Prefix of the names.
 
@@ -179,8 +181,8 @@ class DRLTrainer(Trainer):
         """Similarity of every caption with every video.
 
         Args:
-            videos ([`VideoDataset`]): Decoded videos.
-            captions ([`CaptionDataset`]): Captions.
+            videos ([`~data.loading.VideoDataset`]): Decoded videos.
+            captions ([`~data.loading.CaptionDataset`]): Captions.
 
         Returns:
             `torch.Tensor` of shape `(num_captions, num_videos)`: Without the logit scale, float32, on the CPU.
@@ -200,7 +202,7 @@ class DRLTrainer(Trainer):
         """Score the videos of a split for any sentences.
 
         Args:
-            dataset ([`RetrievalData`] or [`PairDataset`]): The split.
+            dataset ([`RetrievalData`] or [`~data.loading.PairDataset`]): The split.
             sentences (`list[str]`): What to look for.
 
         Returns:
