@@ -38,8 +38,8 @@ class DRLTrainer(Trainer):
     Args:
         model ([`DRLModel`]): The model.
         args ([`DRLTrainingArguments`]): The recipe.
-        train_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): Pairs to train on. The videos of
-            a [`RetrievalData`] are decoded once and cached.
+        train_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): Pairs to train on. The videos
+            of a [`RetrievalData`] are decoded once and cached.
         eval_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): The split that chooses the
             checkpoint.
         processing_class ([`DRLProcessor`]): Prepares captions and videos; saved with the model.
