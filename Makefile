@@ -51,5 +51,5 @@ $(STAMP):
 	@touch "$@"
 
 clean:
-	rm -rf build dist outputs .pytest_cache .ruff_cache src/*.egg-info
+	rm -rf build dist .pytest_cache .ruff_cache src/*.egg-info
 	find src tests examples benchmarks docs .ci -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -40,8 +40,8 @@ METRICS = {
 def run(name: str, flags: list[str], seed: int, max_steps: int, folder: Path, threads: int) -> dict[str, float]:
     """Train once, on `threads` cores, or read the metrics of an earlier time."""
     output_dir = folder / f"{name}-seed{seed}-steps{max_steps}".replace(" ", "").lower()
-    results = output_dir / "test_results.json"
-    if not results.is_file():
+    done_file = output_dir / "benchmark.json"
+    if not done_file.is_file():
         steps = ["--max_steps", str(max_steps), "--eval_steps", str(max_steps), "--save_steps", str(max_steps)]
         command = [sys.executable, str(TRAIN), "--output_dir", str(output_dir), "--seed", str(seed), *steps, *flags]
         command += ["--num_threads", str(threads)]
@@ -49,10 +49,10 @@ def run(name: str, flags: list[str], seed: int, max_steps: int, folder: Path, th
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
-        metrics = json.loads(results.read_text())
+        metrics = json.loads((output_dir / "test_results.json").read_text())
         metrics["seconds"] = time.monotonic() - start
-        results.write_text(json.dumps(metrics, indent=2))
-    return json.loads(results.read_text())
+        done_file.write_text(json.dumps(metrics, indent=2))
+    return json.loads(done_file.read_text())
 
 
 def cell(values: list[float]) -> str:

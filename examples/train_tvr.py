@@ -2,6 +2,7 @@
 
     accelerate launch examples/train_tvr.py                               # the bundled benchmark, from scratch
     accelerate launch examples/train_tvr.py --config FILE.yaml            # a recipe; flags override its values
+    accelerate launch examples/train_tvr.py --clip CHECKPOINT --output_dir DIR    # the paper's recipe on CLIP's towers
     accelerate launch --cpu --num_processes 2 examples/train_tvr.py       # several processes
 
 Without arguments this is the recipe of `configs/moving_shapes.yaml`: on 2 CPU cores it renders 3,900 clips, trains for
@@ -15,13 +16,13 @@ import os
 import re
 import shutil
 import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import torch
 import yaml
 from accelerate import PartialState
-from transformers import AutoTokenizer, HfArgumentParser, set_seed
+from transformers import AutoTokenizer, CLIPConfig, CLIPTextConfig, CLIPVisionConfig, HfArgumentParser, set_seed
 from transformers.utils import logging as hf_logging
 
 from drl_tvr import (
@@ -38,7 +39,16 @@ from drl_tvr.hub import write_model_card
 
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "moving_shapes.yaml"
-METRICS_FILE = "test_results.json"
+FROM_SCRATCH = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
+CONFIG_FIELDS = (
+    "interaction",
+    "token_weight_depth",
+    "temporal_encoder",
+    "cdcr",
+    "cdcr_lambda",
+    "cdcr_alpha_diagonal",
+    "cdcr_alpha_off_diagonal",
+)
 
 
 @dataclass
@@ -82,10 +92,12 @@ class StrictParser(HfArgumentParser):
 
 
 def read_arguments(argv: list[str]) -> tuple[DataArguments, ModelArguments, DRLTrainingArguments]:
-    """Merge the YAML file of `--config` with the flags after it; without arguments, the bundled recipe.
+    """Merge the YAML file of `--config` with the flags after it, and check what can be checked without data.
+
+    Without `--config` the recipe is the bundled one, or with `--clip` none: then the defaults are the paper's.
 
     Raises:
-        `ValueError`: For an unknown key or flag, or a value of the wrong type; names the file and the key.
+        `ValueError`: For an unknown key or flag, or a value of the wrong type or out of range; names file and key.
     """
     groups = (DataArguments, ModelArguments, DRLTrainingArguments)
     parser = StrictParser(groups, allow_abbrev=False)
@@ -93,7 +105,8 @@ def read_arguments(argv: list[str]) -> tuple[DataArguments, ModelArguments, DRLT
         parser.print_help()
         sys.exit(0)
     argv = list(argv)
-    config = DEFAULT_CONFIG
+    starts_from_clip = any(argument == "--clip" or argument.startswith("--clip=") for argument in argv)
+    config = None if starts_from_clip else DEFAULT_CONFIG
     for index, argument in enumerate(argv):
         if argument == "--config" or argument.startswith("--config="):
             value = argument.partition("=")[2] or (argv[index + 1] if index + 1 < len(argv) else "")
@@ -103,8 +116,8 @@ def read_arguments(argv: list[str]) -> tuple[DataArguments, ModelArguments, DRLT
             del argv[index : index + (1 if "=" in argument else 2)]
             break
     try:
-        recipe = yaml.safe_load(config.read_text()) or {}
-    except yaml.YAMLError as error:
+        recipe = yaml.safe_load(config.read_text(encoding="utf-8")) or {} if config else {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{config} is not YAML: {error}") from error
     if not isinstance(recipe, dict):
         raise ValueError(f"{config} must hold keys and values, found a {type(recipe).__name__}.")
@@ -114,7 +127,7 @@ def read_arguments(argv: list[str]) -> tuple[DataArguments, ModelArguments, DRLT
         raise ValueError(f"{config} has unknown keys: {', '.join(unknown)}.")
     flags = []
     for key, value in recipe.items():
-        if value is None:
+        if value is None or value == []:
             continue
         values = [str(item) for item in value] if isinstance(value, list) else [to_flag(value)]
         try:
@@ -122,7 +135,68 @@ def read_arguments(argv: list[str]) -> tuple[DataArguments, ModelArguments, DRLT
         except ValueError as error:
             raise ValueError(f"{config}, key {key!r}: {error}") from error
         flags += [f"--{key}", *values]
-    return parser.parse_args_into_dataclasses(flags + argv)
+    data_args, model_args, args = parser.parse_args_into_dataclasses(flags + argv)
+    if starts_from_clip and not any(argument.split("=")[0] == "--output_dir" for argument in flags + argv):
+        raise ValueError("--clip needs --output_dir, the folder of the trained model.")
+    check_arguments(data_args, model_args)
+    return data_args, model_args, args
+
+
+def check_arguments(data_args: DataArguments, model_args: ModelArguments) -> None:
+    """Refuse what would fail only after hours of rendering, decoding or downloading.
+
+    Raises:
+        `ValueError`: Names the field, the value found and what was expected.
+    """
+    if not data_args.fps > 0:
+        raise ValueError(f"`fps` must be above 0, got {data_args.fps}.")
+    for name, least in (("max_frames", 1), ("max_words", 3)):
+        if getattr(data_args, name) < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {getattr(data_args, name)}.")
+    for name, config_class in (("text_config", CLIPTextConfig), ("vision_config", CLIPVisionConfig)):
+        unknown = sorted(set(read_mapping(model_args, name)) - set(config_class.default_config_fields()))
+        if unknown:
+            raise ValueError(f"`{name}` has no field {', '.join(unknown)}.")
+    if model_args.clip is not None:
+        for name in FROM_SCRATCH:
+            if getattr(model_args, name) is not None:
+                raise ValueError(f"`{name}` is for a model from scratch; with `clip` it is the checkpoint's.")
+    from_scratch = {name: getattr(model_args, name) for name in FROM_SCRATCH[2:]}
+    DRLConfig(
+        text_config=read_mapping(model_args, "text_config"),
+        vision_config=read_mapping(model_args, "vision_config"),
+        # With `clip` the width is not known yet; `from_clip_pretrained` compares it.
+        **{name: value for name, value in from_scratch.items() if value is not None},
+        **{
+            name: value
+            for name, value in config_fields(model_args).items()
+            if name != "temporal_config" or not model_args.clip
+        },
+    )
+
+
+def read_mapping(model_args: ModelArguments, name: str) -> dict:
+    """A field that holds JSON.
+
+    Raises:
+        `ValueError`: When it isn't JSON, or not a mapping.
+    """
+    text = getattr(model_args, name)
+    try:
+        value = json.loads(text) if text is not None else {}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"`{name}` is not JSON ({error}): {text!r}.") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"`{name}` must be a mapping, got {text!r}.")
+    return value
+
+
+def config_fields(model_args: ModelArguments) -> dict:
+    """The fields of DRLConfig that a model from CLIP and one from scratch share."""
+    values = {name: getattr(model_args, name) for name in CONFIG_FIELDS}
+    if model_args.temporal_config is not None:
+        values["temporal_config"] = read_mapping(model_args, "temporal_config")
+    return values
 
 
 def to_flag(value) -> str:
@@ -130,8 +204,8 @@ def to_flag(value) -> str:
     return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
-def claim_output_folder(folder: Path, resume: bool) -> None:
-    """Refuse a folder that holds something else; clear the checkpoints of an earlier run unless resuming.
+def claim_output_folder(folder: Path) -> None:
+    """Refuse a folder that holds something else.
 
     Raises:
         `FileExistsError`: When the folder is a file, or isn't empty and holds no earlier run.
@@ -144,10 +218,13 @@ def claim_output_folder(folder: Path, resume: bool) -> None:
             f"--output_dir {folder} holds {found!r} but no training_args.json: it is not an earlier run. "
             "Choose an empty folder."
         )
-    if not resume:
-        for checkpoint in folder.glob("checkpoint-*"):
-            if re.fullmatch(r"checkpoint-\d+", checkpoint.name):
-                shutil.rmtree(checkpoint)
+
+
+def clear_checkpoints(folder: Path) -> None:
+    """Delete the checkpoints of an earlier run, which a new one would otherwise mix with its own."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        if re.fullmatch(r"checkpoint-\d+", checkpoint.name):
+            shutil.rmtree(checkpoint)
 
 
 def build_processor(data_args: DataArguments, model_args: ModelArguments, captions: list[str], folder: Path):
@@ -158,9 +235,10 @@ def build_processor(data_args: DataArguments, model_args: ModelArguments, captio
         tokenizer = train_clip_tokenizer(captions, folder)
     else:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    size = 224
-    if model_args.vision_config is not None:
-        size = json.loads(model_args.vision_config).get("image_size", size)
+    if model_args.clip is not None:
+        size = CLIPConfig.from_pretrained(model_args.clip).vision_config.image_size
+    else:
+        size = CLIPVisionConfig(**read_mapping(model_args, "vision_config")).image_size
     video_processor = DRLVideoProcessor(
         fps=data_args.fps,
         max_frames=data_args.max_frames,
@@ -172,12 +250,8 @@ def build_processor(data_args: DataArguments, model_args: ModelArguments, captio
 
 def build_model(model_args: ModelArguments, processor: DRLProcessor) -> DRLModel:
     """The model on a CLIP checkpoint's towers, or from scratch."""
-    names = ("interaction", "token_weight_depth", "temporal_encoder", "cdcr", "cdcr_lambda", "cdcr_alpha_diagonal")
-    config_fields = {name: getattr(model_args, name) for name in (*names, "cdcr_alpha_off_diagonal")}
-    if model_args.temporal_config is not None:
-        config_fields["temporal_config"] = json.loads(model_args.temporal_config)
     if model_args.clip is not None:
-        return DRLModel.from_clip_pretrained(model_args.clip, **config_fields)
+        return DRLModel.from_clip_pretrained(model_args.clip, **config_fields(model_args))
     tokenizer = processor.tokenizer
     token_ids = {
         "vocab_size": len(tokenizer),
@@ -185,11 +259,14 @@ def build_model(model_args: ModelArguments, processor: DRLProcessor) -> DRLModel
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    for name in ("projection_dim", "logit_scale_init_value"):
-        if getattr(model_args, name) is not None:
-            config_fields[name] = getattr(model_args, name)
-    text_config, vision_config = (json.loads(x or "{}") for x in (model_args.text_config, model_args.vision_config))
-    return DRLModel(DRLConfig(text_config={**text_config, **token_ids}, vision_config=vision_config, **config_fields))
+    widths = {name: getattr(model_args, name) for name in FROM_SCRATCH[2:] if getattr(model_args, name) is not None}
+    config = DRLConfig(
+        text_config={**read_mapping(model_args, "text_config"), **token_ids},
+        vision_config=read_mapping(model_args, "vision_config"),
+        **widths,
+        **config_fields(model_args),
+    )
+    return DRLModel(config)
 
 
 def format_results(metrics: dict[str, float]) -> str:
@@ -215,9 +292,11 @@ def main(argv: list[str] | None = None) -> None:
     output_dir = Path(args.output_dir)
     with args.main_process_first(desc="preparing"):
         if is_main:
-            claim_output_folder(output_dir, resume=args.resume_from_checkpoint is not None)
+            claim_output_folder(output_dir)
             output_dir.mkdir(parents=True, exist_ok=True)
             (output_dir / "training_args.json").write_text(args.to_json_string())
+            recipe = {"data": asdict(data_args), "model": asdict(model_args)}
+            (output_dir / "recipe.json").write_text(json.dumps(recipe, indent=2))
         splits = {
             split: load_benchmark(data_args.benchmark, data_args.root, split)
             for split in ("train", "validation", "test")
@@ -236,6 +315,8 @@ def main(argv: list[str] | None = None) -> None:
         processing_class=processor,
     )
     resume = args.resume_from_checkpoint
+    if resume is None and is_main:
+        clear_checkpoints(output_dir)
     trainer.train(resume_from_checkpoint=True if resume in ("true", "True") else resume)
     metrics = trainer.evaluate(splits["test"], metric_key_prefix="test")
 

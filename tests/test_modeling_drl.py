@@ -618,3 +618,24 @@ def test_every_submodule_type_that_must_not_be_split_exists():
     assert "CLIPEncoderLayer" in model._no_split_modules  # taken over from the towers
     types = {type(module).__name__ for module in model.modules()}
     assert set(model._no_split_modules) <= types
+
+
+@pytest.mark.parametrize("override", [{"interaction": "foo"}, {"cdcr": "argmin"}, {"padding_similarity": "one"}])
+def test_an_unknown_value_that_overrides_a_saved_one_is_an_error(override, tmp_path):
+    tiny_model().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="must be one of"):
+        DRLModel.from_pretrained(tmp_path, **override)
+
+
+def test_similarity_is_float32_under_autocast():
+    model = tiny_model()
+    inputs = tiny_inputs()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        text = model.get_text_features(inputs["input_ids"], inputs["attention_mask"])
+        video = model.get_video_features(inputs["pixel_values_videos"], inputs["video_mask"])
+        assert model.similarity(text, video).dtype == torch.float32
+
+
+def test_fields_that_the_clip_checkpoint_decides_are_refused():
+    with pytest.raises(ValueError, match="projection_dim: with `from_clip_pretrained`"):
+        DRLModel.from_clip_pretrained("anywhere", projection_dim=8)

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -130,3 +131,12 @@ def test_the_ids_are_those_of_the_official_tokenizer(shared_dir):
     inputs = processor(text=[row["caption"] for row in reference], return_tensors="pt")
     for row, ids, mask in zip(reference, inputs["input_ids"], inputs["attention_mask"], strict=True):
         assert ids[mask.bool()].tolist() == row["ids"], row["caption"]
+
+
+def test_the_length_is_saved_and_must_hold_a_word(clip_tokenizer_dir: Path, tmp_path: Path):
+    tokenizer = CLIPTokenizer.from_pretrained(clip_tokenizer_dir)
+    DRLProcessor(DRLVideoProcessor(), tokenizer, max_length=10).save_pretrained(tmp_path)
+    loaded = DRLProcessor.from_pretrained(tmp_path)
+    assert len(loaded(text=["a dog runs " * 20]).input_ids[0]) == 10
+    with pytest.raises(ValueError, match="`max_length` must be at least 3"):
+        DRLProcessor(DRLVideoProcessor(), tokenizer, max_length=2)

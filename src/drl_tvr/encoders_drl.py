@@ -1,6 +1,8 @@
 """What comes after CLIP's towers: the temporal encoder over frame tokens, and the weights of words and frames."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 
 import torch
 from torch import nn
@@ -8,6 +10,7 @@ from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPPreTrainedModel
 from transformers.utils import ModelOutput
+from transformers.utils.generic import maybe_autocast
 
 from .configuration_drl import DRLConfig, DRLTemporalConfig
 
@@ -111,6 +114,20 @@ class DRLTemporalTransformer(DRLPreTrainedModel):
         return hidden_states + frame_tokens
 
 
+def without_autocast(method: Callable) -> Callable:
+    """Run a method of (self, text, video) outside mixed precision, which is for the encoders.
+
+    bfloat16 cosines differ by up to 1/256, and so would ranks.
+    """
+
+    @wraps(method)
+    def in_float32(self, text: DRLFeatures, video: DRLFeatures):
+        with maybe_autocast(text.tokens.device.type, enabled=False):
+            return method(self, text, video)
+
+    return in_float32
+
+
 def check_mask(name: str, mask: torch.Tensor, of: str, shape: torch.Size) -> None:
     """Refuse a mask of the wrong shape or with a row of zeros.
 
@@ -124,4 +141,11 @@ def check_mask(name: str, mask: torch.Tensor, of: str, shape: torch.Size) -> Non
         raise ValueError(f"`{name}` is all zero in row {int(empty.nonzero()[0])}: nothing there is real.")
 
 
-__all__ = ["DRLFeatures", "DRLPreTrainedModel", "DRLTemporalTransformer", "DRLTokenWeights", "check_mask"]
+__all__ = [
+    "DRLFeatures",
+    "DRLPreTrainedModel",
+    "DRLTemporalTransformer",
+    "DRLTokenWeights",
+    "check_mask",
+    "without_autocast",
+]

@@ -8,10 +8,16 @@ from torch import nn
 from transformers import CLIPConfig, CLIPTextModel, CLIPVisionModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple, logging
-from transformers.utils.generic import maybe_autocast
 
 from .configuration_drl import DRLConfig
-from .encoders_drl import DRLFeatures, DRLPreTrainedModel, DRLTemporalTransformer, DRLTokenWeights, check_mask
+from .encoders_drl import (
+    DRLFeatures,
+    DRLPreTrainedModel,
+    DRLTemporalTransformer,
+    DRLTokenWeights,
+    check_mask,
+    without_autocast,
+)
 from .interaction import (
     dot_product,
     match_tokens,
@@ -96,6 +102,8 @@ class DRLModel(DRLPreTrainedModel):
     ```"""
 
     def __init__(self, config: DRLConfig):
+        # Overrides of `from_pretrained` are set after the configuration has checked itself.
+        config.validate_drl()
         super().__init__(config)
         text_config, vision_config, dim = config.text_config, config.vision_config, config.projection_dim
         self.text_model = CLIPTextModel._from_config(text_config)
@@ -140,11 +148,17 @@ class DRLModel(DRLPreTrainedModel):
             [`DRLModel`]: In evaluation mode, as `from_pretrained` leaves it.
 
         Raises:
-            `ValueError`: When the checkpoint is not a CLIP model or lacks weights of the towers.
+            `ValueError`: When the checkpoint is not a CLIP model or lacks weights of the towers, or a field is given
+                that the checkpoint decides.
             `OSError`: When there is no such checkpoint.
         """
+        of_clip = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
+        given = [name for name in of_clip if name in config_fields]
+        if given:
+            raise ValueError(f"{', '.join(given)}: with `from_clip_pretrained` the checkpoint's own are taken.")
         hub_kwargs = dict(hub_kwargs or {})
-        location = {k: hub_kwargs[k] for k in ("revision", "token", "cache_dir", "subfolder") if k in hub_kwargs}
+        finding = ("revision", "token", "cache_dir", "subfolder", "local_files_only", "force_download", "proxies")
+        location = {name: hub_kwargs[name] for name in finding if name in hub_kwargs}
         config_dict, _ = CLIPConfig.get_config_dict(pretrained_model_name_or_path, **location)
         if not config_dict:
             raise OSError(f"There is no config.json in {pretrained_model_name_or_path}.")
@@ -255,6 +269,7 @@ class DRLModel(DRLPreTrainedModel):
         weights = uniform_weights(mask) if token_weights is None else token_weights(tokens, mask)
         return DRLFeatures(tokens=tokens, weights=weights, mask=mask)
 
+    @without_autocast
     def similarity(self, text: DRLFeatures, video: DRLFeatures) -> torch.Tensor:
         """Score every text with every video by `config.interaction`, without the logit scale, in float32.
 
@@ -278,6 +293,7 @@ class DRLModel(DRLPreTrainedModel):
             self.config.padding_similarity,
         )
 
+    @without_autocast
     def decorrelation(self, text: DRLFeatures, video: DRLFeatures) -> torch.Tensor:
         """Channel decorrelation (CDCR) of matching pairs by `config.cdcr`, before its lambda.
 
@@ -326,12 +342,6 @@ class DRLModel(DRLPreTrainedModel):
         Raises:
             `ValueError`: When there is a loss and the numbers of texts and videos differ.
         """
-        # Mixed precision is for the encoders: bfloat16 cosines differ by up to 1/256, and so do ranks.
-        with maybe_autocast(text.tokens.device.type, enabled=False):
-            return self._compare(text, video, return_loss)
-
-    def _compare(self, text: DRLFeatures, video: DRLFeatures, return_loss: bool) -> DRLOutput:
-        """[`~DRLModel.compare`] in float32."""
         logits_per_text = self.logit_scale.float().exp() * self.similarity(text, video)
         loss = contrastive = cdcr = None
         if return_loss:

@@ -29,6 +29,8 @@ class DRLProcessor(ProcessorMixin):
     """
 
     def __init__(self, video_processor=None, tokenizer=None, max_length: int = 32):
+        if max_length < 3:
+            raise ValueError(f"`max_length` must be at least 3, for BOS, a word and EOS, found {max_length}")
         self.max_length = max_length
         super().__init__(video_processor, tokenizer)
 

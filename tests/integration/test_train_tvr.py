@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from transformers import CLIPConfig, CLIPModel
 
 from drl_tvr import DRLModel, DRLProcessor, load_benchmark
 
@@ -122,26 +123,90 @@ def test_a_folder_with_something_else_is_refused_and_left_alone(train_tvr, tmp_p
     (tmp_path / "checkpoint-1").mkdir()
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(FileExistsError, match=f"{tmp_path} holds '.*' but no training_args.json"):
-        train_tvr.claim_output_folder(tmp_path, resume=False)
+        train_tvr.claim_output_folder(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-1", "thesis.tex"}
 
 
 def test_a_file_in_place_of_the_folder_is_refused(train_tvr, tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(FileExistsError, match="out is a file"):
-        train_tvr.claim_output_folder(tmp_path / "out", resume=False)
+        train_tvr.claim_output_folder(tmp_path / "out")
 
 
-def test_a_new_empty_or_own_folder_is_taken_and_its_checkpoints_go_unless_resuming(train_tvr, tmp_path):
-    train_tvr.claim_output_folder(tmp_path / "absent", resume=False)
-    train_tvr.claim_output_folder(tmp_path, resume=False)
+def test_a_new_empty_or_own_folder_is_taken_and_left_as_it_is(train_tvr, tmp_path):
+    train_tvr.claim_output_folder(tmp_path / "absent")
+    train_tvr.claim_output_folder(tmp_path)
     (tmp_path / "training_args.json").write_text("{}")
+    (tmp_path / "checkpoint-10").mkdir()
+    train_tvr.claim_output_folder(tmp_path)
+    assert (tmp_path / "checkpoint-10").is_dir()
+
+
+def test_only_checkpoints_are_cleared(train_tvr, tmp_path):
     for name in ("checkpoint-10", "checkpoint-mine"):
         (tmp_path / name).mkdir()
-    train_tvr.claim_output_folder(tmp_path, resume=True)
-    assert (tmp_path / "checkpoint-10").is_dir()
-    train_tvr.claim_output_folder(tmp_path, resume=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-mine", "training_args.json"]
+    train_tvr.clear_checkpoints(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-mine"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--interaction", "foo"], "`interaction` must be one of"),
+        (["--cdcr", "foo"], "`cdcr` must be one of"),
+        (["--token_weight_depth", "4"], "`token_weight_depth` must be one of"),
+        (["--max_frames", "0"], "`max_frames` must be at least 1"),
+        (["--max_words", "2"], "`max_words` must be at least 3"),
+        (["--fps", "0"], "`fps` must be above 0"),
+        (["--text_config", "{bad"], "`text_config` is not JSON"),
+        (["--vision_config", "5"], "`vision_config` must be a mapping"),
+        (["--text_config", '{"hiden_size": 64}'], "`text_config` has no field hiden_size"),
+        (["--temporal_config", '{"hidden_size": 7}'], "hidden_size"),
+    ],
+)
+def test_what_can_be_checked_without_data_is_checked_at_once(flags, said, train_tvr, tmp_path):
+    path = write_config(tmp_path, base(tmp_path))
+    with pytest.raises(ValueError, match=said):
+        train_tvr.read_arguments(["--config", path, *flags])
+
+
+def test_clip_leaves_the_bundled_recipe_aside(train_tvr, tmp_path):
+    _, model_args, args = train_tvr.read_arguments(["--clip", "some/clip", "--output_dir", str(tmp_path)])
+    assert (args.learning_rate, args.clip_learning_rate, args.num_train_epochs, args.max_steps) == (1e-4, 1e-7, 5, -1)
+    assert model_args.vision_config is None
+    with pytest.raises(ValueError, match="--clip needs --output_dir"):
+        train_tvr.read_arguments(["--clip", "some/clip"])
+    with pytest.raises(ValueError, match="`projection_dim` is for a model from scratch"):
+        train_tvr.read_arguments(["--clip", "some/clip", "--output_dir", str(tmp_path), "--projection_dim", "8"])
+
+
+def test_a_run_from_a_clip_checkpoint(train_tvr, small_root, tiny_processor, tmp_path):
+    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 2}
+    tokenizer = tiny_processor.tokenizer
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = CLIPConfig(
+        text_config={**tower, **ids, "vocab_size": len(tokenizer)},
+        vision_config={**tower, "image_size": 32, "patch_size": 16},
+        projection_dim=32,
+    )
+    CLIPModel(config).save_pretrained(tmp_path / "clip")
+    tokenizer.save_pretrained(tmp_path / "clip")
+    flags = ["--clip", str(tmp_path / "clip"), "--root", str(small_root), "--output_dir", str(tmp_path / "out")]
+    flags += [
+        "--max_steps",
+        "2",
+        "--eval_strategy",
+        "no",
+        "--save_strategy",
+        "no",
+        "--load_best_model_at_end",
+        "false",
+    ]
+    train_tvr.main([*flags, "--per_device_train_batch_size", "4", "--use_cpu", "--report_to", "none"])
+    assert DRLModel.from_pretrained(tmp_path / "out").config.text_config.num_hidden_layers == 4
+    processor = DRLProcessor.from_pretrained(tmp_path / "out")
+    assert processor.video_processor.crop_size["height"] == 32
+    assert json.loads((tmp_path / "out" / "recipe.json").read_text())["model"]["clip"] == str(tmp_path / "clip")
 
 
 def launch(root: Path, folder: Path, *flags: str, processes: int = 1) -> subprocess.CompletedProcess:

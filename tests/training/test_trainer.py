@@ -299,7 +299,8 @@ def test_the_defaults_are_the_papers_recipe(tmp_path):
 
 def test_the_default_arguments_make_a_trainer(splits, frame_cache, make_tiny_model, tiny_processor, tmp_path):
     # With the default `eval_strategy`, `Trainer` insists on an evaluation split when it is made.
-    args = DRLTrainingArguments(str(tmp_path), report_to="none", use_cpu=True, frame_cache_dir=str(frame_cache))
+    settings = {"report_to": "none", "use_cpu": True, "frame_cache_dir": str(frame_cache)}
+    args = DRLTrainingArguments(str(tmp_path), per_device_train_batch_size=8, **settings)
     trainer = DRLTrainer(make_tiny_model(), args, splits["train"], splits["validation"], tiny_processor)
     assert (len(trainer.train_dataset), len(trainer.eval_dataset)) == (96, 10)
     with pytest.raises(ValueError, match="eval_dataset"):
@@ -329,3 +330,17 @@ def test_nothing_to_evaluate_is_an_error(make_tiny_model, tiny_processor, tmp_pa
     )
     with pytest.raises(ValueError, match="nothing to evaluate"):
         DRLTrainer(make_tiny_model(), args, processing_class=tiny_processor).evaluate()
+
+
+def test_what_would_be_wrong_is_refused(make_trainer, splits):
+    trainer = make_trainer()
+    with pytest.raises(NotImplementedError, match="`evaluate`"):
+        trainer.predict(splits["test"])
+    with pytest.raises(TypeError, match="RetrievalData or a PairDataset, got dict"):
+        trainer.evaluate({"test": splits["test"]})
+
+
+def test_fewer_pairs_than_a_batch_are_an_error(make_trainer, splits):
+    pairs = len(splits["train"].captions)
+    with pytest.raises(ValueError, match=rf"has {pairs} pairs, fewer than a batch of all processes \({pairs + 1}\)"):
+        make_trainer(per_device_train_batch_size=pairs + 1)

@@ -1,4 +1,4 @@
-"""Ranks and retrieval metrics of a similarity matrix. Ties never help: a constant matrix scores chance."""
+"""Ranks and retrieval metrics of a similarity matrix. A tie costs half a rank: a constant matrix ranks by chance."""
 
 from collections.abc import Sequence
 

@@ -31,6 +31,11 @@ class LogitScaleClamp(TrainerCallback):
             model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
 
 
+def num_pairs(dataset: RetrievalData | PairDataset) -> int:
+    """Pairs of a split."""
+    return len(dataset.captions)
+
+
 class DRLTrainer(Trainer):
     r"""
     transformers' `Trainer` for a [`DRLModel`].
@@ -71,6 +76,17 @@ class DRLTrainer(Trainer):
     ):
         if processing_class is None:
             raise ValueError("`processing_class` is needed: the DRLProcessor that prepares captions and videos.")
+        if args.n_gpu > 1:
+            raise ValueError(
+                f"One process sees {args.n_gpu} GPUs, and each would be compared with its own share of the batch "
+                "alone. Start one process a GPU: `accelerate launch`."
+            )
+        batch_size = args.per_device_train_batch_size * args.world_size
+        if train_dataset is not None and args.dataloader_drop_last and num_pairs(train_dataset) < batch_size:
+            raise ValueError(
+                f"`train_dataset` has {num_pairs(train_dataset)} pairs, fewer than a batch of all processes "
+                f"({batch_size}), and `dataloader_drop_last` leaves out smaller ones."
+            )
         kwargs.setdefault("data_collator", RetrievalCollator(processing_class))
         self.args, self.processing_class = args, processing_class  # `_decode` needs them before `Trainer` sets them
         super().__init__(
@@ -90,8 +106,10 @@ class DRLTrainer(Trainer):
 
     def _decode(self, dataset: RetrievalData | PairDataset | None) -> PairDataset | None:
         """Decode a split's videos; the first process does, the others read its cache."""
-        if not isinstance(dataset, RetrievalData):
+        if dataset is None or isinstance(dataset, PairDataset):
             return dataset
+        if not isinstance(dataset, RetrievalData):
+            raise TypeError(f"A split must be a RetrievalData or a PairDataset, got {type(dataset).__name__}.")
         with self.args.main_process_first(local=False, desc="decoding videos"):
             video_processor = self.processing_class.video_processor
             return PairDataset(dataset, decode_videos(dataset.videos, video_processor, self.args.frame_cache_dir))
@@ -176,6 +194,14 @@ class DRLTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def predict(self, *args, **kwargs):
+        """Of no use here: `Trainer`'s logits would be those of single batches.
+
+        Raises:
+            `NotImplementedError`: Always; names what to call instead.
+        """
+        raise NotImplementedError("Call `evaluate` for metrics, or `similarity` for the whole matrix.")
 
     def similarity(self, videos: VideoDataset, captions: CaptionDataset) -> torch.Tensor:
         """Similarity of every caption with every video.

@@ -2,15 +2,16 @@
 
 import csv
 import hashlib
+import io
 import json
 import os
 import tempfile
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from filelock import FileLock
 from tqdm.auto import tqdm
 
 from ..errors import BenchmarkError
@@ -20,10 +21,10 @@ from .scenes import Scene, make_scenes
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "validation", "test")
-STALE_SECONDS = 3600
 SETTINGS_FILE = "settings.json"
 SETTINGS = {"format_version", "seed", "num_train", "num_validation", "num_test"}
 CHECKSUM_FILE = "videos.sha256"
+LOCK_FILE = ".lock"
 ANNOTATION_FILE = "MovingShapes_data.json"
 # MSR-VTT's own name for the split that everybody else calls validation.
 OFFICIAL_SPLIT = {"train": "train", "validation": "validate", "test": "test"}
@@ -67,12 +68,13 @@ def build_moving_shapes(
     }
     claim_folder(root, settings)
     scenes = make_scenes(seed, num_train, num_validation, num_test)
-    write_annotations(root, scenes)
     wanted = [scene for scene in scenes if scene.split in splits]
-    checksums = read_checksums(root)
-    missing = [scene for scene in wanted if not is_whole(root, scene, checksums)]
-    if missing:
-        render_clips(root, missing, seed, num_processes or os.cpu_count() or 1)
+    with FileLock(root / LOCK_FILE):  # one process builds, others wait and find its clips
+        write_annotations(root, scenes)
+        checksums = read_checksums(root)
+        missing = [scene for scene in wanted if not is_whole(root, scene, checksums)]
+        if missing:
+            render_clips(root, missing, seed, num_processes or os.cpu_count() or 1)
     return root
 
 
@@ -96,7 +98,10 @@ def claim_folder(root: Path, settings: dict) -> None:
             )
         write_atomically(root / SETTINGS_FILE, json.dumps(settings, indent=2).encode())
     elif found != settings:
-        raise BenchmarkError(f"{root} holds a moving-shapes benchmark made with {found}, expected {settings}.")
+        raise BenchmarkError(
+            f"{root} holds a moving-shapes benchmark made with {found}, expected {settings}. "
+            "Choose another folder, or delete this one to have it made anew."
+        )
 
 
 def read_settings(root: Path) -> dict | None:
@@ -143,10 +148,9 @@ def write_annotations(root: Path, scenes: list[Scene]) -> None:
 
 def to_csv(rows: list[tuple[str, ...]]) -> str:
     """Format rows as CSV text with plain line feeds."""
-    lines: list[str] = []
-    writer = csv.writer(type("Sink", (), {"write": lambda self, line: lines.append(line)})(), lineterminator="\n")
-    writer.writerows(rows)
-    return "".join(lines)
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def write_if_changed(path: Path, text: str) -> None:
@@ -164,10 +168,10 @@ def write_atomically(path: Path, content: bytes) -> None:
     handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, 0o644)  # mkstemp's files are for their owner alone
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp's files are for their owner alone
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
@@ -209,9 +213,7 @@ def render_clips(root: Path, scenes: list[Scene], seed: int, num_processes: int)
     """Render clips in parallel and journal each as it is done."""
     (root / "videos").mkdir(exist_ok=True)
     for leftover in (root / "videos").glob(".tmp-*"):
-        # A younger one may belong to another process that is rendering right now.
-        if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
-            leftover.unlink(missing_ok=True)
+        leftover.unlink()
     work = partial(render_to_file, root=root, seed=seed)
     with ProcessPoolExecutor(num_processes) as pool, open(root / CHECKSUM_FILE, "a") as journal:
         if journal.tell():
