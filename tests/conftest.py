@@ -13,10 +13,6 @@ import pytest
 GREY_START, GREY_STEP = 20, 5  # a video's frame i is grey of 20 + 5 i, so that pixels tell their index
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "shared: needs the real clips and parity data in ../shared")
-
-
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder of real clips and parity data, which lies next to the repository where there is one."""
