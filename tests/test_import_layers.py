@@ -13,7 +13,15 @@ from transformers.dynamic_module_utils import get_imports, get_relative_import_f
 
 PACKAGE = Path(__file__).parents[1] / "src" / "drl_tvr"
 
-MODEL = ("configuration_drl", "interaction", "losses", "encoders_drl", "modeling_drl")
+MODEL = (
+    "configuration_drl",
+    "interaction",
+    "losses",
+    "outputs_drl",
+    "encoders_drl",
+    "pair_scoring_drl",
+    "modeling_drl",
+)
 FLAT_FILES = MODEL + ("video_decoding_drl", "video_processing_drl", "processing_drl")
 BATCHES = ("data.frames", "data.loading", "data.records")
 BENCHMARKS = ("data.benchmarks", "data.load_benchmark", "data.moving_shapes")
@@ -26,11 +34,15 @@ LAYERS = (
     ("interaction", "only", ()),
     ("losses", "only", ()),
     # 2. The model stands on these three; processing stands on transformers.
-    ("encoders_drl", "only", ("configuration_drl",)),
-    ("modeling_drl", "only", ("configuration_drl", "interaction", "losses", "encoders_drl")),
+    ("outputs_drl", "only", ()),
+    ("encoders_drl", "only", ("configuration_drl", "outputs_drl")),
+    ("pair_scoring_drl", "only", ("configuration_drl", "encoders_drl")),
+    ("modeling_drl", "only", MODEL),
     ("video_decoding_drl", "only", ()),
     ("video_processing_drl", "only", ("video_decoding_drl",)),
     ("processing_drl", "only", ()),
+    ("original_names", "only", ("configuration_drl",)),
+    ("conversion", "only", FLAT_FILES + ("original_names",)),
     # 3. Data knows no model; evaluation and training know no benchmark.
     ("data", "never", MODEL),
     ("evaluation", "never", BENCHMARKS),

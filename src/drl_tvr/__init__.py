@@ -2,7 +2,8 @@
 
 from transformers import AutoConfig, AutoModel, AutoProcessor, AutoVideoProcessor
 
-from .configuration_drl import DRLConfig, DRLTemporalConfig
+from .configuration_drl import DRLConfig, DRLCrossConfig, DRLTemporalConfig
+from .conversion import CheckpointError, convert_checkpoint
 from .data import BenchmarkError, RetrievalData, load_benchmark
 from .evaluation import evaluate_retrieval
 from .modeling_drl import DRLFeatures, DRLModel, DRLOutput
@@ -21,7 +22,9 @@ AutoVideoProcessor.register(DRLConfig, DRLVideoProcessor)
 
 __all__ = [
     "BenchmarkError",
+    "CheckpointError",
     "DRLConfig",
+    "DRLCrossConfig",
     "DRLFeatures",
     "DRLModel",
     "DRLOutput",
@@ -32,6 +35,7 @@ __all__ = [
     "DRLVideoProcessor",
     "RetrievalData",
     "VideoDecodeError",
+    "convert_checkpoint",
     "evaluate_retrieval",
     "load_benchmark",
 ]

@@ -5,10 +5,9 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
 
 
-# What the paper names; a value is accepted once the model computes it.
-INTERACTIONS = ("wti", "ti", "dp")
-TEMPORAL_ENCODERS = ("transformer", "none")
-CDCR_MODES = ("weighted", "none")
+INTERACTIONS = ("wti", "ti", "dp", "mlp", "xti")
+TEMPORAL_ENCODERS = ("transformer", "lstm", "none")
+CDCR_MODES = ("weighted", "argmax", "random", "none")
 PADDING_SIMILARITIES = ("ignore", "zero")
 TOKEN_WEIGHT_DEPTHS = (1, 2, 3)
 # Set by transformers itself when a configuration is saved and loaded.
@@ -67,20 +66,46 @@ class DRLTemporalConfig(PreTrainedConfig):
     initializer_factor: float = 1.0
 
     def __post_init__(self, **kwargs):
-        refuse_unknown_fields("temporal_config", kwargs)
+        refuse_unknown_fields(self.base_config_key, kwargs)
         super().__post_init__(**kwargs)
-        self.validate_temporal()
+        self.validate_blocks()
 
-    def validate_temporal(self):
+    def validate_blocks(self):
         """Part of `@strict`-powered validation."""
+        name = f"`{self.base_config_key}`"
         for field in ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"):
             if getattr(self, field) < 1:
-                raise ValueError(f"`temporal_config`: `{field}` must be at least 1, got {getattr(self, field)}.")
+                raise ValueError(f"{name}: `{field}` must be at least 1, got {getattr(self, field)}.")
         if self.hidden_size % self.num_attention_heads != 0:
             raise ValueError(
-                f"`temporal_config`: `hidden_size` ({self.hidden_size}) must be a multiple of `num_attention_heads` "
+                f"{name}: `hidden_size` ({self.hidden_size}) must be a multiple of `num_attention_heads` "
                 f"({self.num_attention_heads})."
             )
+
+
+@strict
+class DRLCrossConfig(DRLTemporalConfig):
+    r"""
+    Configuration of the cross transformer of `interaction="xti"`, over a text's vector and a video's frame tokens. The
+    fields and defaults are those of [`DRLTemporalConfig`], and one more.
+
+    Args:
+        hidden_dropout (`float`, *optional*, defaults to 0.1): Dropout of the tokens and positions that enter the
+            blocks.
+
+    Raises:
+        `ValueError`: For an unknown field, or for fields that contradict each other; the message names them.
+    """
+
+    model_type = "drl_cross"
+    base_config_key = "cross_config"
+
+    hidden_dropout: int | float = 0.1
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if not 0 <= self.hidden_dropout < 1:
+            raise ValueError(f"`cross_config`: `hidden_dropout` must be in [0, 1), got {self.hidden_dropout}.")
 
 
 @strict
@@ -94,17 +119,22 @@ class DRLConfig(PreTrainedConfig):
         vision_config (`dict` or `CLIPVisionConfig`, *optional*): The vision tower.
         temporal_config (`dict` or `DRLTemporalConfig`, *optional*): The temporal transformer. By default four blocks
             of the text tower's proportions, `projection_dim` wide.
+        cross_config (`dict` or `DRLCrossConfig`, *optional*): The cross transformer of XTI. By default as the temporal
+            transformer, with 8 heads.
         projection_dim (`int`, *optional*, defaults to 512): Width of the text and frame tokens.
         interaction (`str`, *optional*, defaults to `"wti"`): How a text and a video are compared: `"wti"` (weighted
-            token-wise interaction), `"ti"` (the same with uniform weights) or `"dp"` (one vector a side).
+            token-wise interaction), `"ti"` (the same with uniform weights), `"dp"` (cosine of one vector a side),
+            `"mlp"` (a small network on the two vectors) or `"xti"` (a transformer over the text's vector and the
+            frames).
         token_weight_depth (`int`, *optional*, defaults to 2): Linear layers (1, 2 or 3) of the networks that weight
             words and frames in WTI.
         temporal_encoder (`str`, *optional*, defaults to `"transformer"`): What relates a video's frames to one
-            another: `"transformer"` or `"none"`.
+            another: `"transformer"`, `"lstm"` or `"none"`.
         padding_similarity (`str`, *optional*, defaults to `"ignore"`): `"ignore"` keeps padding out of every maximum.
             `"zero"` counts it as similarity 0, as the official code does.
         cdcr (`str`, *optional*, defaults to `"weighted"`): Channel decorrelation: `"weighted"` (matched token pairs,
-            weighted as in WTI; for `"dp"` the vectors of both sides) or `"none"`.
+            weighted as in WTI), `"argmax"` (the same unweighted), `"random"` (one random word and frame a pair) or
+            `"none"`. With `"dp"` and `"mlp"` the first three are one: the vectors of both sides. XTI has none.
         cdcr_lambda (`float`, *optional*, defaults to 0.001): Weight of the decorrelation in the loss.
         cdcr_alpha_diagonal (`float`, *optional*, defaults to 0.11): Weight of the diagonal term.
         cdcr_alpha_off_diagonal (`float`, *optional*, defaults to 0.0): Weight of the off-diagonal term. Every command
@@ -131,11 +161,13 @@ class DRLConfig(PreTrainedConfig):
         "text_config": CLIPTextConfig,
         "vision_config": CLIPVisionConfig,
         "temporal_config": DRLTemporalConfig,
+        "cross_config": DRLCrossConfig,
     }
 
     text_config: dict | CLIPTextConfig | None = None
     vision_config: dict | CLIPVisionConfig | None = None
     temporal_config: dict | DRLTemporalConfig | None = None
+    cross_config: dict | DRLCrossConfig | None = None
     projection_dim: int = 512
     interaction: str = "wti"
     token_weight_depth: int = 2
@@ -155,14 +187,18 @@ class DRLConfig(PreTrainedConfig):
             raise ValueError(f"`projection_dim` must be at least 1, got {self.projection_dim}.")
         try:
             if self.temporal_config is None:
-                self.temporal_config = self._default_temporal_config()
+                self.temporal_config = self._text_proportions()
+            if self.cross_config is None:
+                # 8 whatever the width, in the official code; a narrower one gets as many as divide it.
+                heads = next(n for n in range(8, 0, -1) if self.projection_dim % n == 0)
+                self.cross_config = {**self._text_proportions(), "num_attention_heads": heads}
             super().__post_init__(**kwargs)
         except StrictDataclassError as error:  # of a tower: not a ValueError
             raise ValueError(str(error)) from error
         # Here and not only as a validator, since `@strict` wraps what its validators raise in a type of its own.
         self.validate_drl()
 
-    def _default_temporal_config(self) -> dict:
+    def _text_proportions(self) -> dict:
         """Proportions of the text tower, as wide as the tokens."""
         text = self.text_config
         text = CLIPTextConfig(**text) if isinstance(text, dict) else text or CLIPTextConfig()
@@ -191,11 +227,14 @@ class DRLConfig(PreTrainedConfig):
             value = getattr(self, field)
             if not 0 <= value < float("inf"):
                 raise ValueError(f"`{field}` must be a finite number >= 0, got {value}.")
-        if self.temporal_encoder == "transformer" and self.temporal_config.hidden_size != self.projection_dim:
-            raise ValueError(
-                f"`temporal_config.hidden_size` ({self.temporal_config.hidden_size}) must equal `projection_dim` "
-                f"({self.projection_dim}): the temporal transformer adds to the frame tokens."
-            )
+        used = {"temporal": self.temporal_encoder == "transformer", "cross": self.interaction == "xti"}
+        for blocks in used:
+            width = getattr(self, f"{blocks}_config").hidden_size
+            if used[blocks] and width != self.projection_dim:
+                raise ValueError(
+                    f"`{blocks}_config.hidden_size` ({width}) must equal `projection_dim` ({self.projection_dim}): "
+                    "tokens of that width enter it."
+                )
 
 
-__all__ = ["DRLConfig", "DRLTemporalConfig"]
+__all__ = ["DRLConfig", "DRLCrossConfig", "DRLTemporalConfig"]

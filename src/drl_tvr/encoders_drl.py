@@ -1,33 +1,23 @@
-"""What comes after CLIP's towers: the temporal encoder over frame tokens, and the weights of words and frames."""
+"""What comes after CLIP's towers: the temporal encoders over frame tokens, and the weights of words and frames."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_sequence, unpack_sequence
+from transformers import CLIPTextModel
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPPreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.utils import logging
 from transformers.utils.generic import maybe_autocast
 
 from .configuration_drl import DRLConfig, DRLTemporalConfig
+from .outputs_drl import DRLFeatures
 
 
-@dataclass
-class DRLFeatures(ModelOutput):
-    """One side, encoded: what travels together to the similarity, the loss, a gather or an index.
-
-    Args:
-        tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Words or frames, not normalised, 0 on padding.
-        weights (`torch.Tensor` of shape `(num_items, num_tokens)`): Weights that sum to 1 in a row, 0 on padding.
-        mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens, 0 for padding.
-    """
-
-    tokens: torch.FloatTensor | None = None
-    weights: torch.FloatTensor | None = None
-    mask: torch.LongTensor | None = None
+logger = logging.get_logger(__name__)
 
 
 class DRLTokenWeights(nn.Module):
@@ -59,12 +49,16 @@ class DRLPreTrainedModel(CLIPPreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module):
         super()._init_weights(module)
-        if isinstance(module, DRLTemporalTransformer):
+        if isinstance(module, DRLBlockStack):
             init.normal_(module.position_embedding.weight, std=module.config.initializer_range)
+        elif isinstance(module, nn.LSTM):
+            bound = module.hidden_size**-0.5
+            for parameter in module.parameters():
+                init.uniform_(parameter, -bound, bound)
 
 
-class DRLTemporalTransformer(DRLPreTrainedModel):
-    """Relates a video's frames to one another: pre-norm blocks over frames plus positions, with a residual around all.
+class DRLBlockStack(DRLPreTrainedModel):
+    """Learned positions and CLIP's pre-norm blocks: what the temporal and the cross transformer are made of.
 
     Args:
         config ([`DRLTemporalConfig`]): Its configuration.
@@ -78,17 +72,62 @@ class DRLTemporalTransformer(DRLPreTrainedModel):
         self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.layers = nn.ModuleList([CLIPEncoderLayer(config) for _ in range(config.num_hidden_layers)])
         self.gradient_checkpointing = False
-        self.post_init()
 
-    def check_num_frames(self, num_frames: int) -> None:
-        """Refuse more frames than there are positions, before or after the vision tower has run.
+    def check_length(self, length: int, what: str) -> None:
+        """Refuse more tokens than there are positions, before or after the vision tower has run.
 
         Raises:
-            `ValueError`: For more frames than `max_position_embeddings`.
+            `ValueError`: For more tokens than `max_position_embeddings`.
         """
         most = self.config.max_position_embeddings
-        if num_frames > most:
-            raise ValueError(f"A video has {num_frames} frames; `temporal_config.max_position_embeddings` is {most}.")
+        if length > most:
+            name = self.config.base_config_key
+            raise ValueError(f"{what} {length} tokens; `{name}.max_position_embeddings` is {most}.")
+
+    def run_blocks(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Run the blocks on `hidden_states` (num_items, length, dim), where `mask` (num_items, length) is 1."""
+        attention_mask = create_bidirectional_mask(
+            config=self.config, inputs_embeds=hidden_states, attention_mask=mask
+        )
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, attention_mask)
+        return hidden_states
+
+    @torch.no_grad()
+    def start_as(self, text_model: CLIPTextModel) -> None:
+        """Copy the first blocks and the positions of CLIP's text tower, as the official code does.
+
+        Where the sizes differ the random weights stay, with a warning that names what differs.
+        """
+        name = self.config.base_config_key
+        text = text_model.config
+        sizes = ("hidden_size", "intermediate_size", "hidden_act")
+        differing = [size for size in sizes if getattr(text, size) != getattr(self.config, size)]
+        if text.num_hidden_layers < self.config.num_hidden_layers:
+            differing.append("num_hidden_layers")
+        if differing:
+            logger.warning(
+                f"The blocks of `{name}` keep their random weights: the text tower differs in {', '.join(differing)}."
+            )
+            return
+        # The text tower may be the deeper one.
+        for target, source in zip(self.layers, text_model.encoder.layers, strict=False):
+            target.load_state_dict(source.state_dict())
+        positions = text_model.embeddings.position_embedding.weight
+        rows = min(len(positions), len(self.position_embedding.weight))
+        self.position_embedding.weight[:rows] = positions[:rows]
+
+
+class DRLTemporalTransformer(DRLBlockStack):
+    """Relates a video's frames to one another: blocks over frames plus positions, with a residual around all.
+
+    Args:
+        config ([`DRLTemporalConfig`]): Its configuration.
+    """
+
+    def __init__(self, config: DRLTemporalConfig):
+        super().__init__(config)
+        self.post_init()
 
     def forward(self, frame_tokens: torch.Tensor, video_mask: torch.Tensor) -> torch.Tensor:
         """Encode the frames of each video.
@@ -104,14 +143,30 @@ class DRLTemporalTransformer(DRLPreTrainedModel):
             `ValueError`: For more frames than `max_position_embeddings`.
         """
         num_frames = frame_tokens.shape[1]
-        self.check_num_frames(num_frames)
-        hidden_states = frame_tokens + self.position_embedding.weight[:num_frames]
-        attention_mask = create_bidirectional_mask(
-            config=self.config, inputs_embeds=hidden_states, attention_mask=video_mask
-        )
-        for layer in self.layers:
-            hidden_states = layer(hidden_states, attention_mask)
-        return hidden_states + frame_tokens
+        self.check_length(num_frames, "A video's frames are")
+        positions = self.position_embedding.weight[:num_frames]
+        return self.run_blocks(frame_tokens + positions, video_mask) + frame_tokens
+
+
+class DRLTemporalLSTM(nn.Module):
+    """Relates a video's real frames to those before them by one LSTM layer, with a residual (`seqLSTM` officially).
+
+    Args:
+        dim (`int`): Width of the frame tokens.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.lstm = nn.LSTM(dim, dim, batch_first=True)
+
+    def forward(self, frame_tokens: torch.Tensor, video_mask: torch.Tensor) -> torch.Tensor:
+        """Encode `frame_tokens` (num_videos, num_frames, dim) where `video_mask` is 1; padding stays as it is."""
+        real = video_mask.bool()
+        videos = frame_tokens[real].split(real.sum(dim=-1).tolist())
+        encoded, _ = self.lstm(pack_sequence(videos, enforce_sorted=False))
+        residual = torch.zeros_like(frame_tokens)
+        residual[real] = torch.cat(unpack_sequence(encoded)).to(residual.dtype)  # (num_real_frames, dim)
+        return frame_tokens + residual
 
 
 def without_autocast(method: Callable) -> Callable:
@@ -142,8 +197,9 @@ def check_mask(name: str, mask: torch.Tensor, of: str, shape: torch.Size) -> Non
 
 
 __all__ = [
-    "DRLFeatures",
+    "DRLBlockStack",
     "DRLPreTrainedModel",
+    "DRLTemporalLSTM",
     "DRLTemporalTransformer",
     "DRLTokenWeights",
     "check_mask",

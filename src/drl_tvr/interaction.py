@@ -144,6 +144,20 @@ def match_tokens(
     return matched_frames, matched_words
 
 
+def random_tokens(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """One real token of every item, chosen at random by torch's global generator.
+
+    Args:
+        tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Words or frames.
+        mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens.
+
+    Returns:
+        `torch.Tensor` of shape `(num_items, dim)`: The chosen tokens.
+    """
+    chosen = torch.multinomial(mask.float(), 1).squeeze(-1)  # (num_items,)
+    return tokens[torch.arange(len(tokens), device=tokens.device), chosen]
+
+
 def text_vector(text_tokens: torch.Tensor, text_mask: torch.Tensor) -> torch.Tensor:
     """The last real token (EOS) of every text.
 

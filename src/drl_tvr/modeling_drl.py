@@ -1,18 +1,18 @@
 """The DRL model: CLIP towers that keep every token, a temporal encoder, token weights and an interaction."""
 
 import os
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 from transformers import CLIPConfig, CLIPTextModel, CLIPVisionModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput, can_return_tuple, logging
+from transformers.utils import can_return_tuple, logging
 
 from .configuration_drl import DRLConfig
 from .encoders_drl import (
-    DRLFeatures,
+    DRLBlockStack,
     DRLPreTrainedModel,
+    DRLTemporalLSTM,
     DRLTemporalTransformer,
     DRLTokenWeights,
     check_mask,
@@ -22,51 +22,23 @@ from .interaction import (
     dot_product,
     match_tokens,
     normalize,
+    random_tokens,
     text_vector,
     uniform_weights,
     video_vector,
     weighted_token_wise_interaction,
 )
 from .losses import channel_correlation, contrastive_loss, decorrelation_loss
+from .outputs_drl import DRLFeatures, DRLOutput
+from .pair_scoring_drl import DRLCrossTransformer, DRLPairMLP
 
 
 logger = logging.get_logger(__name__)
 
-
-@dataclass
-class DRLOutput(ModelOutput):
-    """Output of [`DRLModel`].
-
-    Args:
-        loss (`torch.Tensor` of shape `()`, *optional*, returned when `return_loss=True`):
-            `contrastive_loss + cdcr_lambda * cdcr_loss`.
-        contrastive_loss (`torch.Tensor` of shape `()`, *optional*, returned when `return_loss=True`):
-            Symmetric cross entropy of `logits_per_text`.
-        cdcr_loss (`torch.Tensor` of shape `()`, *optional*, returned when `return_loss=True`):
-            Channel decorrelation, before its lambda; 0 with `cdcr="none"`.
-        logits_per_text (`torch.Tensor` of shape `(num_texts, num_videos)`):
-            Similarities times `exp(logit_scale)`.
-        logits_per_video (`torch.Tensor` of shape `(num_videos, num_texts)`):
-            The transpose of `logits_per_text`.
-        text_tokens (`torch.Tensor` of shape `(num_texts, num_tokens, dim)`):
-            Projected words, not normalised.
-        text_weights (`torch.Tensor` of shape `(num_texts, num_tokens)`):
-            Weight of every word; uniform without WTI.
-        frame_tokens (`torch.Tensor` of shape `(num_videos, num_frames, dim)`):
-            Projected frames after the temporal encoder, not normalised.
-        frame_weights (`torch.Tensor` of shape `(num_videos, num_frames)`):
-            Weight of every frame; uniform without WTI.
-    """
-
-    loss: torch.FloatTensor | None = None
-    contrastive_loss: torch.FloatTensor | None = None
-    cdcr_loss: torch.FloatTensor | None = None
-    logits_per_text: torch.FloatTensor | None = None
-    logits_per_video: torch.FloatTensor | None = None
-    text_tokens: torch.FloatTensor | None = None
-    text_weights: torch.FloatTensor | None = None
-    frame_tokens: torch.FloatTensor | None = None
-    frame_weights: torch.FloatTensor | None = None
+# What a CLIP checkpoint lacks, and learns at a rate of its own.
+NEW_MODULES = ("temporal_encoder.", "text_token_weights.", "frame_token_weights.", "pair_mlp.", "cross_transformer.")
+# Interactions of one vector a side.
+ONE_VECTOR = ("dp", "mlp")
 
 
 class DRLModel(DRLPreTrainedModel):
@@ -114,10 +86,18 @@ class DRLModel(DRLPreTrainedModel):
         self.temporal_encoder = None
         if config.temporal_encoder == "transformer":
             self.temporal_encoder = DRLTemporalTransformer._from_config(config.temporal_config)
-        self.text_token_weights = self.frame_token_weights = None
+        elif config.temporal_encoder == "lstm":
+            self.temporal_encoder = DRLTemporalLSTM(dim)
+        self.text_token_weights = self.frame_token_weights = self.pair_mlp = self.cross_transformer = None
         if config.interaction == "wti":
             self.text_token_weights = DRLTokenWeights(dim, config.token_weight_depth)
             self.frame_token_weights = DRLTokenWeights(dim, config.token_weight_depth)
+        elif config.interaction == "mlp":
+            self.pair_mlp = DRLPairMLP(dim)
+        elif config.interaction == "xti":
+            self.cross_transformer = DRLCrossTransformer._from_config(config.cross_config)
+            if config.cdcr != "none" and config.cdcr_lambda > 0:
+                logger.warning_once(f"XTI has no channel decorrelation: `cdcr={config.cdcr!r}` adds 0 to the loss.")
         self.post_init()
 
     @torch.no_grad()
@@ -135,8 +115,8 @@ class DRLModel(DRLPreTrainedModel):
     ) -> "DRLModel":
         """Build a DRL model on the towers of a CLIP checkpoint.
 
-        The towers, projections and logit scale are the checkpoint's. The temporal transformer starts as a copy of the
-        text tower's first blocks and positions, as in the official code; token weights start at random.
+        The towers, projections and logit scale are the checkpoint's. The temporal and the cross transformer start as
+        copies of the text tower's first blocks and positions, as in the official code; all else starts at random.
 
         Args:
             pretrained_model_name_or_path (`str` or `os.PathLike`): A `CLIPModel` checkpoint, folder or Hub name.
@@ -178,33 +158,14 @@ class DRLModel(DRLPreTrainedModel):
         model, report = cls.from_pretrained(
             pretrained_model_name_or_path, config=config, output_loading_info=True, **hub_kwargs
         )
-        new_modules = ("temporal_encoder.", "text_token_weights.", "frame_token_weights.")
-        missing = sorted(key for key in report["missing_keys"] if not key.startswith(new_modules))
+        missing = sorted(key for key in report["missing_keys"] if not key.startswith(NEW_MODULES))
         if missing:
             names = ", ".join(missing)
             raise ValueError(f"{pretrained_model_name_or_path} lacks weights of the CLIP towers: {names}.")
-        if model.temporal_encoder is not None:
-            model._copy_text_blocks_to_temporal_encoder()
+        for module in (model.temporal_encoder, model.cross_transformer):
+            if isinstance(module, DRLBlockStack):
+                module.start_as(model.text_model)
         return model
-
-    @torch.no_grad()
-    def _copy_text_blocks_to_temporal_encoder(self):
-        """Start the temporal transformer as the text tower's first blocks where the sizes agree."""
-        text, temporal = self.config.text_config, self.config.temporal_config
-        sizes = ("hidden_size", "intermediate_size", "num_attention_heads", "hidden_act")
-        differing = [size for size in sizes if getattr(text, size) != getattr(temporal, size)]
-        if differing or text.num_hidden_layers < temporal.num_hidden_layers:
-            logger.warning(
-                "The temporal transformer keeps its random weights: the text tower differs from it in "
-                f"{', '.join(differing) or 'num_hidden_layers'}."
-            )
-            return
-        # The text tower may be the deeper one.
-        for target, source in zip(self.temporal_encoder.layers, self.text_model.encoder.layers, strict=False):
-            target.load_state_dict(source.state_dict())
-        rows = min(temporal.max_position_embeddings, text.max_position_embeddings)
-        positions = self.text_model.embeddings.position_embedding.weight[:rows]
-        self.temporal_encoder.position_embedding.weight[:rows] = positions
 
     def get_text_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> DRLFeatures:
         """Encode texts.
@@ -250,8 +211,8 @@ class DRLModel(DRLPreTrainedModel):
         if video_mask is None:
             video_mask = torch.ones(pixel_values_videos.shape[:2], dtype=torch.long, device=pixel_values_videos.device)
         check_mask("video_mask", video_mask, "pixel_values_videos", pixel_values_videos.shape[:2])
-        if self.temporal_encoder is not None:
-            self.temporal_encoder.check_num_frames(video_mask.shape[1])
+        if isinstance(self.temporal_encoder, DRLTemporalTransformer):
+            self.temporal_encoder.check_length(video_mask.shape[1], "A video's frames are")
         # The official code runs the towers on padding, which can win a maximum there: "zero" must see it too.
         real = torch.ones_like(video_mask).bool() if self.config.padding_similarity == "zero" else video_mask.bool()
         pooled = self.vision_model(pixel_values=pixel_values_videos[real]).pooler_output
@@ -281,8 +242,13 @@ class DRLModel(DRLPreTrainedModel):
             `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities.
         """
         text_tokens, frame_tokens = text.tokens.float(), video.tokens.float()
-        if self.config.interaction == "dp":
-            return dot_product(text_vector(text_tokens, text.mask), video_vector(frame_tokens, video.mask))
+        if self.config.interaction == "xti":
+            return self.cross_transformer(text_vector(text_tokens, text.mask), frame_tokens, video.mask).float()
+        if self.config.interaction in ONE_VECTOR:
+            text_vectors, video_vectors = text_vector(text_tokens, text.mask), video_vector(frame_tokens, video.mask)
+            if self.config.interaction == "mlp":
+                return self.pair_mlp(normalize(text_vectors), normalize(video_vectors)).float()
+            return dot_product(text_vectors, video_vectors)
         return weighted_token_wise_interaction(
             text_tokens,
             text.weights,
@@ -305,24 +271,33 @@ class DRLModel(DRLPreTrainedModel):
             `torch.Tensor` of shape `()`: The loss.
         """
         text_tokens, frame_tokens = text.tokens.float(), video.tokens.float()
-        if self.config.cdcr == "none":
+        cdcr, num_pairs = self.config.cdcr, len(text_tokens)
+        if cdcr == "none" or self.config.interaction == "xti":
             return text_tokens.new_zeros(())
-        num_pairs = len(text_tokens)
-        if self.config.interaction == "dp":
-            words = normalize(text_vector(text_tokens, text.mask))
-            frames = normalize(video_vector(frame_tokens, video.mask))
-            correlation = channel_correlation(words, frames, num_pairs)
+        if self.config.interaction in ONE_VECTOR:
+            words, frames = text_vector(text_tokens, text.mask), video_vector(frame_tokens, video.mask)
+            correlation = channel_correlation(normalize(words), normalize(frames), num_pairs)
+        elif cdcr == "random":
+            words, frames = random_tokens(text_tokens, text.mask), random_tokens(frame_tokens, video.mask)
+            correlation = channel_correlation(normalize(words), normalize(frames), num_pairs)
         else:
             matched_frames, matched_words = match_tokens(
                 text_tokens, text.mask, frame_tokens, video.mask, self.config.padding_similarity
             )
             words, frames = text.mask.bool(), video.mask.bool()
+            weighted = cdcr == "weighted"
             by_words = channel_correlation(
-                normalize(text_tokens[words]), matched_frames[words], num_pairs, text.weights[words]
+                normalize(text_tokens[words]),
+                matched_frames[words],
+                num_pairs if weighted else int(words.sum()),
+                text.weights[words] if weighted else None,
             )
             # Here rows are video channels: the official code averages the two orientations as they are.
             by_frames = channel_correlation(
-                normalize(frame_tokens[frames]), matched_words[frames], num_pairs, video.weights[frames]
+                normalize(frame_tokens[frames]),
+                matched_words[frames],
+                num_pairs if weighted else int(frames.sum()),
+                video.weights[frames] if weighted else None,
             )
             correlation = (by_words + by_frames) / 2  # (dim, dim)
         return decorrelation_loss(correlation, self.config.cdcr_alpha_diagonal, self.config.cdcr_alpha_off_diagonal)
@@ -397,4 +372,4 @@ class DRLModel(DRLPreTrainedModel):
         return self.compare(text, video, return_loss=return_loss)
 
 
-__all__ = ["DRLFeatures", "DRLModel", "DRLOutput", "DRLPreTrainedModel", "DRLTemporalTransformer"]
+__all__ = ["NEW_MODULES", "DRLFeatures", "DRLModel", "DRLOutput", "DRLPreTrainedModel", "DRLTemporalTransformer"]

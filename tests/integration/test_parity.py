@@ -3,7 +3,6 @@
 In the padded batches the official rule lets padding win maxima, which is `padding_similarity="zero"`.
 """
 
-import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from drl_tvr import DRLConfig, DRLModel
+from drl_tvr import DRLConfig, DRLModel, convert_checkpoint
+from drl_tvr.original_names import original_names
 
 
 pytestmark = pytest.mark.shared
@@ -20,96 +20,52 @@ CASES = [
     "None-dp-depth2-cdcr0",
     "None-ti-depth2-cdcr0",
     "None-wti-depth2-cdcr0",
+    "seqLSTM-dp-depth2-cdcr0",
+    "seqLSTM-wti-depth2-cdcr3",
     "seqTransf-dp-depth2-cdcr1",
+    "seqTransf-ti-depth2-cdcr2",
+    "seqTransf-wti-depth1-cdcr2",
     "seqTransf-wti-depth2-cdcr0",
     "seqTransf-wti-depth2-cdcr3",
+    "seqTransf-xti-depth2-cdcr0",
 ]
-TOWER = {"hidden_size": 128, "intermediate_size": 512, "num_attention_heads": 2}
+CDCR = {"0": "none", "1": "random", "2": "argmax", "3": "weighted"}
+TEMPORAL = {"None": "none", "seqLSTM": "lstm", "seqTransf": "transformer"}
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
-
-# A piece of an official name -> a piece of ours, in this order.
-NAMES = {
-    r"^clip\.visual\.conv1": "vision_model.embeddings.patch_embedding",
-    r"^clip\.visual\.class_embedding$": "vision_model.embeddings.class_embedding",
-    r"^clip\.visual\.positional_embedding$": "vision_model.embeddings.position_embedding.weight",
-    r"^clip\.visual\.ln_pre": "vision_model.pre_layrnorm",
-    r"^clip\.visual\.ln_post": "vision_model.post_layernorm",
-    r"^clip\.visual\.proj$": "visual_projection.weight",
-    r"^clip\.visual\.transformer\.resblocks": "vision_model.encoder.layers",
-    r"^clip\.token_embedding": "text_model.embeddings.token_embedding",
-    r"^clip\.positional_embedding$": "text_model.embeddings.position_embedding.weight",
-    r"^clip\.ln_final": "text_model.final_layer_norm",
-    r"^clip\.text_projection$": "text_projection.weight",
-    r"^clip\.transformer\.resblocks": "text_model.encoder.layers",
-    r"^clip\.logit_scale$": "logit_scale",
-    r"^frame_position_embeddings": "temporal_encoder.position_embedding",
-    r"^transformerClip\.resblocks": "temporal_encoder.layers",
-    r"^text_weight_fc": "text_token_weights.layers",
-    r"^video_weight_fc": "frame_token_weights.layers",
-    r"(layers\.\d+)\.ln_([12])": r"\1.layer_norm\2",
-    r"\.mlp\.c_fc": ".mlp.fc1",
-    r"\.mlp\.c_proj": ".mlp.fc2",
-    r"\.attn\.out_proj": ".self_attn.out_proj",
-    r"\.attn\.in_proj_(weight|bias)$": r".self_attn.in_proj.\1",
-}
-TRANSPOSED = ("clip.visual.proj", "clip.text_projection")
-
-
-def our_names(official: str) -> list[str]:
-    """The parameters that hold an official one: itself under our name, or query, key and value of a fused matrix."""
-    name = official
-    for pattern, replacement in NAMES.items():
-        name = re.sub(pattern, replacement, name)
-    return [name.replace("in_proj", f"{part}_proj") for part in "qkv"] if ".in_proj." in name else [name]
-
-
-def official_weights(shared_dir: Path, case: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    clip = load_file(shared_dir / "parity" / "clip_openai.safetensors")
-    heads = {name.removeprefix("sd."): tensor for name, tensor in case.items() if name.startswith("sd.")}
-    return {f"clip.{name}": tensor for name, tensor in clip.items()} | heads
-
-
-def build(settings: dict[str, str], weights: dict[str, torch.Tensor]) -> DRLModel:
-    """The model of an official configuration and state dict."""
-    config = DRLConfig(
-        text_config={
-            **TOWER,
-            "num_hidden_layers": 4,
-            "vocab_size": 200,
-            "max_position_embeddings": 24,
-            "bos_token_id": 198,
-            "eos_token_id": 199,
-        },
-        vision_config={**TOWER, "num_hidden_layers": 2, "patch_size": 8, "image_size": 32},
-        projection_dim=128,
-        interaction=settings["interaction"],
-        token_weight_depth=int(settings["wti_arch"]),
-        temporal_encoder={"seqTransf": "transformer", "None": "none"}[settings["agg_module"]],
-        padding_similarity="zero",
-        cdcr="none" if settings["cdcr"] == "0" else "weighted",
-        cdcr_lambda=float(settings["cdcr_lambda"]),
-        cdcr_alpha_diagonal=float(settings["cdcr_alpha1"]),
-        cdcr_alpha_off_diagonal=float(settings["cdcr_alpha2"]),
-    )
-    state = {}
-    for name, tensor in weights.items():
-        tensor = tensor.T if name in TRANSPOSED else tensor
-        names = our_names(name)
-        state |= dict(zip(names, tensor.chunk(len(names)) if len(names) > 1 else [tensor], strict=True))
-    model = DRLModel(config).eval()
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    assert not unexpected and all(name.endswith("position_ids") for name in missing)  # buffers, not saved
-    return model
 
 
 @pytest.fixture(scope="module", params=CASES)
-def case(request: pytest.FixtureRequest, shared_dir: Path) -> tuple[DRLModel, dict[str, torch.Tensor]]:
-    """A model and what the official code computed with its weights."""
+def case(
+    request: pytest.FixtureRequest, shared_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[DRLModel, dict[str, torch.Tensor]]:
+    """The model of a converted checkpoint, and what the official code computed with that."""
     path = shared_dir / "parity" / "cases" / f"{request.param}.safetensors"
     with safe_open(path, "pt") as file:
         settings = file.metadata()
     tensors = load_file(path)
-    return build(settings, official_weights(shared_dir, tensors)), tensors
+    clip = load_file(shared_dir / "parity" / "clip_openai.safetensors")
+    official = {f"clip.{name}": tensor for name, tensor in clip.items()}
+    official |= {name.removeprefix("sd."): tensor for name, tensor in tensors.items() if name.startswith("sd.")}
+    folder = tmp_path_factory.mktemp(request.param)
+    torch.save(official, folder / "pytorch_model.bin.4")
+    convert_checkpoint(
+        folder / "pytorch_model.bin.4",
+        folder / "converted",
+        interaction=settings["interaction"],
+        cdcr=CDCR[settings["cdcr"]],
+        cdcr_lambda=float(settings["cdcr_lambda"]),
+        cdcr_alpha_diagonal=float(settings["cdcr_alpha1"]),
+        cdcr_alpha_off_diagonal=float(settings["cdcr_alpha2"]),
+    )
+    model = DRLModel.from_pretrained(folder / "converted")
+    config = model.config
+    assert config.temporal_encoder == TEMPORAL[settings["agg_module"]]
+    assert config.interaction != "wti" or config.token_weight_depth == int(settings["wti_arch"])
+    return model, tensors
+
+
+def test_every_case_is_tried(shared_dir: Path):
+    assert sorted(path.stem for path in (shared_dir / "parity" / "cases").iterdir()) == CASES
 
 
 @pytest.fixture(scope="module", params=["full", "padded"])
@@ -132,6 +88,7 @@ def test_features_and_losses_are_those_of_the_official_code(case, batch):
         "video_feat": (outputs.frame_tokens[frames], tensors[f"{name}.video_feat"][frames]),
         "train_t2v": (outputs.logits_per_text, tensors[f"{name}.train_t2v"]),
         "eval_t2v": (outputs.logits_per_text / model.logit_scale.exp(), tensors[f"{name}.eval_t2v"]),
+        "eval_v2t": (outputs.logits_per_video / model.logit_scale.exp(), tensors[f"{name}.eval_v2t"]),
         "contrastive_loss": (outputs.contrastive_loss, tensors[f"{name}.contrastive_loss"]),
         "cdcr_loss": (outputs.cdcr_loss, tensors[f"{name}.cdcr_loss"]),
         "loss": (outputs.loss, tensors[f"{name}.loss"]),
@@ -149,11 +106,12 @@ def test_gradients_are_those_of_the_official_code(case, batch):
     model.zero_grad()
     model(**inputs, return_loss=True).loss.backward()
     gradients = {key: parameter.grad for key, parameter in model.named_parameters()}
+    names = original_names(model.config)
     prefix = f"{name}.gradnorm."
     norms = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-    assert sorted(ours for key in norms for ours in our_names(key)) == sorted(gradients)
+    assert sorted(ours for key in norms for ours in names[key]) == sorted(gradients)
     for key, expected in norms.items():
-        actual = torch.cat([gradients[ours].flatten() for ours in our_names(key)]).norm()
+        actual = torch.cat([gradients[ours].flatten() for ours in names[key]]).norm()
         torch.testing.assert_close(
             actual, expected.reshape(()), **TOLERANCE, msg=lambda text, key=key: f"{key}: {text}"
         )
@@ -169,4 +127,4 @@ def test_ignored_padding_only_matters_where_there_is_padding(case, batch):
     with torch.no_grad():
         logits = ignoring(**inputs).logits_per_text
     same = torch.allclose(logits, tensors[f"{name}.train_t2v"], **TOLERANCE)
-    assert same == (name == "full" or model.config.interaction == "dp")
+    assert same == (name == "full" or model.config.interaction in ("dp", "xti"))

@@ -12,14 +12,13 @@ from ..data.frames import decode_videos
 from ..data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset
 from ..data.records import RetrievalData
 from ..evaluation import encode_captions, encode_videos, evaluate_retrieval, score_all, twin_accuracy
-from ..modeling_drl import DRLFeatures, DRLModel
+from ..modeling_drl import NEW_MODULES, DRLFeatures, DRLModel
 from ..processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
 from .distributed import gather_features
 
 
 MAX_LOGIT_SCALE = math.log(100)
-NEW_MODULES = ("temporal_encoder.", "text_token_weights.", "frame_token_weights.")
 
 
 class LogitScaleClamp(TrainerCallback):
