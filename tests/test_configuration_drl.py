@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig, CLIPConfig, CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
 
-from drl_tvr import DRLConfig, DRLTemporalConfig
+from drl_tvr import DRLConfig, DRLCrossConfig, DRLTemporalConfig
 
 
 def test_defaults_are_the_recipe_of_the_paper():
@@ -27,19 +27,22 @@ def test_defaults_are_the_recipe_of_the_paper():
 def test_unknown_fields_are_named():
     with pytest.raises(ValueError, match="DRLConfig has no field `interactions`, `temporal`"):
         DRLConfig(temporal="lstm", interactions="wti")
-    with pytest.raises(ValueError, match="temporal_config has no field `num_layers`"):
-        DRLConfig(temporal_config={"num_layers": 2})
+    for name in ("temporal_config", "cross_config"):
+        with pytest.raises(ValueError, match=f"{name} has no field `num_layers`"):
+            DRLConfig(**{name: {"num_layers": 2}})
+    with pytest.raises(ValueError, match="temporal_config has no field `hidden_dropout`"):
+        DRLConfig(temporal_config={"hidden_dropout": 0.1})
 
 
 @pytest.mark.parametrize(
     ("field", "value", "choices"),
     [
-        ("interaction", "WTI", "'wti', 'ti', 'dp'"),
+        ("interaction", "WTI", "'wti', 'ti', 'dp', 'mlp', 'xti'"),
         ("token_weight_depth", 4, "1, 2, 3"),
         ("token_weight_depth", 0, "1, 2, 3"),
-        ("temporal_encoder", "seqTransf", "'transformer'"),
+        ("temporal_encoder", "seqTransf", "'transformer', 'lstm', 'none'"),
         ("padding_similarity", "one", "'ignore', 'zero'"),
-        ("cdcr", "3", "'weighted'"),
+        ("cdcr", "3", "'weighted', 'argmax', 'random', 'none'"),
     ],
 )
 def test_an_unknown_value_is_named_with_the_choices(field: str, value, choices: str):
@@ -66,6 +69,10 @@ def test_the_temporal_width_must_be_the_projection_dim():
     with pytest.raises(ValueError, match=message):
         DRLConfig(**fields)
     assert DRLConfig(**fields, temporal_encoder="none").temporal_config.hidden_size == 256
+    fields = {"projection_dim": 512, "cross_config": {"hidden_size": 256}}
+    with pytest.raises(ValueError, match=r"`cross_config.hidden_size` \(256\) must equal `projection_dim` \(512\)"):
+        DRLConfig(**fields, interaction="xti")
+    assert DRLConfig(**fields).cross_config.hidden_size == 256
 
 
 def test_heads_must_divide_the_width():
@@ -86,6 +93,19 @@ def test_heads_must_divide_the_width():
 def test_sizes_of_the_temporal_encoder_are_positive(field: str):
     with pytest.raises(ValueError, match=f"`temporal_config`: `{field}` must be at least 1, got 0"):
         DRLTemporalConfig(**{field: 0})
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
+def test_a_dropout_is_a_share(value: float):
+    with pytest.raises(ValueError, match=rf"`cross_config`: `hidden_dropout` must be in \[0, 1\), got {value}"):
+        DRLConfig(cross_config={"hidden_dropout": value})
+
+
+@pytest.mark.parametrize(("projection_dim", "num_heads"), [(512, 8), (768, 8), (100, 5), (7, 7), (11, 1)])
+def test_the_cross_transformer_has_eight_heads_where_they_divide_the_width(projection_dim: int, num_heads: int):
+    cross = DRLConfig(projection_dim=projection_dim).cross_config
+    assert (cross.num_attention_heads, cross.num_hidden_layers, cross.hidden_dropout) == (num_heads, 4, 0.1)
+    assert (cross.hidden_size, cross.layer_norm_eps) == (projection_dim, 1e-12)
 
 
 @pytest.mark.parametrize("as_dict", [True, False])
@@ -123,6 +143,19 @@ def every_field_changed() -> DRLConfig:
             initializer_range=0.03,
             initializer_factor=0.5,
         ),
+        cross_config=DRLCrossConfig(
+            hidden_size=24,
+            intermediate_size=41,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=6,
+            hidden_act="gelu",
+            layer_norm_eps=1e-7,
+            attention_dropout=0.2,
+            initializer_range=0.04,
+            initializer_factor=0.6,
+            hidden_dropout=0.3,
+        ),
         projection_dim=24,
         interaction="ti",
         token_weight_depth=3,
@@ -141,7 +174,8 @@ def every_field_changed() -> DRLConfig:
 def declared(config: PreTrainedConfig) -> dict:
     """Every declared field of a configuration and of those in it."""
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    names = set(type(config).__annotations__) & set(values)
+    classes = type(config).__mro__[: type(config).__mro__.index(PreTrainedConfig)]
+    names = {name for cls in classes for name in cls.__annotations__} & set(values)
     return {
         name: declared(values[name]) if isinstance(values[name], PreTrainedConfig) else values[name] for name in names
     }
@@ -157,7 +191,7 @@ def test_a_saved_configuration_comes_back(config: DRLConfig, tmp_path: Path):
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "drl"
     for loaded in (DRLConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
         assert type(loaded) is DRLConfig
-        assert type(loaded.temporal_config) is DRLTemporalConfig
+        assert type(loaded.temporal_config) is DRLTemporalConfig and type(loaded.cross_config) is DRLCrossConfig
         assert type(loaded.text_config) is CLIPTextConfig and type(loaded.vision_config) is CLIPVisionConfig
         assert declared(loaded) == declared(config)
 
@@ -165,8 +199,9 @@ def test_a_saved_configuration_comes_back(config: DRLConfig, tmp_path: Path):
 def test_the_round_trip_is_tried_on_every_field():
     changed, default = declared(every_field_changed()), declared(DRLConfig())
     assert not [name for name in changed if changed[name] == default[name]]
-    changed, default = changed["temporal_config"], default["temporal_config"]
-    assert len(changed) == 10 and not [name for name in changed if changed[name] == default[name]]
+    for blocks, count in (("temporal_config", 10), ("cross_config", 11)):
+        assert len(changed[blocks]) == count
+        assert not [name for name in changed[blocks] if changed[blocks][name] == default[blocks][name]]
 
 
 def test_towers_of_an_old_clip_checkpoint_load(tmp_path: Path):

@@ -66,6 +66,7 @@ class DRLBlockStack(DRLPreTrainedModel):
 
     config: DRLTemporalConfig
     main_input_name = "frame_tokens"
+    num_text_tokens = 0  # that take a position beside the frames
 
     def __init__(self, config: DRLTemporalConfig):
         super().__init__(config)
@@ -73,16 +74,18 @@ class DRLBlockStack(DRLPreTrainedModel):
         self.layers = nn.ModuleList([CLIPEncoderLayer(config) for _ in range(config.num_hidden_layers)])
         self.gradient_checkpointing = False
 
-    def check_length(self, length: int, what: str) -> None:
-        """Refuse more tokens than there are positions, before or after the vision tower has run.
+    def check_num_frames(self, num_frames: int) -> None:
+        """Refuse more frames than there are positions, which can be known before the vision tower runs.
 
         Raises:
-            `ValueError`: For more tokens than `max_position_embeddings`.
+            `ValueError`: For more frames than there are positions.
         """
-        most = self.config.max_position_embeddings
-        if length > most:
-            name = self.config.base_config_key
-            raise ValueError(f"{what} {length} tokens; `{name}.max_position_embeddings` is {most}.")
+        positions = self.config.max_position_embeddings
+        if num_frames + self.num_text_tokens > positions:
+            name, of_text = self.config.base_config_key, ", one of them the text's" if self.num_text_tokens else ""
+            raise ValueError(
+                f"A video has {num_frames} frames; `{name}.max_position_embeddings` is {positions}{of_text}."
+            )
 
     def run_blocks(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Run the blocks on `hidden_states` (num_items, length, dim), where `mask` (num_items, length) is 1."""
@@ -143,7 +146,7 @@ class DRLTemporalTransformer(DRLBlockStack):
             `ValueError`: For more frames than `max_position_embeddings`.
         """
         num_frames = frame_tokens.shape[1]
-        self.check_length(num_frames, "A video's frames are")
+        self.check_num_frames(num_frames)
         positions = self.position_embedding.weight[:num_frames]
         return self.run_blocks(frame_tokens + positions, video_mask) + frame_tokens
 

@@ -211,8 +211,9 @@ class DRLModel(DRLPreTrainedModel):
         if video_mask is None:
             video_mask = torch.ones(pixel_values_videos.shape[:2], dtype=torch.long, device=pixel_values_videos.device)
         check_mask("video_mask", video_mask, "pixel_values_videos", pixel_values_videos.shape[:2])
-        if isinstance(self.temporal_encoder, DRLTemporalTransformer):
-            self.temporal_encoder.check_length(video_mask.shape[1], "A video's frames are")
+        for module in (self.temporal_encoder, self.cross_transformer):
+            if isinstance(module, DRLBlockStack):
+                module.check_num_frames(video_mask.shape[1])
         # The official code runs the towers on padding, which can win a maximum there: "zero" must see it too.
         real = torch.ones_like(video_mask).bool() if self.config.padding_similarity == "zero" else video_mask.bool()
         pooled = self.vision_model(pixel_values=pixel_values_videos[real]).pooler_output

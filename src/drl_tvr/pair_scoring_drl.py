@@ -89,6 +89,7 @@ class DRLCrossTransformer(DRLBlockStack):
     """
 
     config: DRLCrossConfig
+    num_text_tokens = 1
 
     def __init__(self, config: DRLCrossConfig):
         super().__init__(config)
@@ -118,11 +119,11 @@ class DRLCrossTransformer(DRLBlockStack):
             `torch.Tensor` of shape `(num_texts, num_videos)`: Scores, of any size and sign.
 
         Raises:
-            `ValueError`: When the text and the frames are more than there are positions.
+            `ValueError`: When the text's vector and the frames are more than there are positions.
         """
         text_vectors, frame_tokens = text_vectors.to(self.dtype), frame_tokens.to(self.dtype)
         length = 1 + frame_tokens.shape[1]
-        self.check_length(length, "A text's vector and a video's frames are")
+        self.check_num_frames(frame_tokens.shape[1])
         mask = torch.nn.functional.pad(video_mask.bool(), (1, 0), value=True)  # (num_videos, 1 + num_frames)
 
         def score_pairs(texts: torch.Tensor, videos: torch.Tensor) -> torch.Tensor:

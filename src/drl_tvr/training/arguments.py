@@ -24,6 +24,7 @@ class DRLTrainingArguments(TrainingArguments):
     | `eval_strategy`, `save_strategy` | `"epoch"` | |
     | `load_best_model_at_end`, `metric_for_best_model` | `True`, `"t2v_R@1"` | chosen on `eval_dataset` |
     | `save_total_limit` | 2 | |
+    | `official_optimizer` | `False` | the official code's BertAdam and schedule instead of AdamW and the cosine |
     | `seed` | 0 | |
 
     A contrastive loss is not invariant to `gradient_accumulation_steps`: accumulating keeps the negatives of a small
@@ -33,6 +34,9 @@ class DRLTrainingArguments(TrainingArguments):
         clip_learning_rate (`float`, *optional*, defaults to 1e-7): Peak learning rate of what comes from CLIP.
         logit_scale_learning_rate (`float`, *optional*, defaults to `clip_learning_rate`): Peak learning rate of the
             logarithm of the logit scale.
+        official_optimizer (`bool`, *optional*, defaults to `False`): Adam without bias correction, a cosine over the
+            whole run and weight decay on all but biases, as in the official code. `optim` and `lr_scheduler_type` then
+            say nothing.
         frame_cache_dir (`str`, *optional*): Where decoded frames are kept; by default in the cache of `datasets`.
 
     Raises:
@@ -42,6 +46,7 @@ class DRLTrainingArguments(TrainingArguments):
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the new modules."})
     clip_learning_rate: float = field(default=1e-7, metadata={"help": "Peak learning rate of the CLIP towers."})
     logit_scale_learning_rate: float | None = field(default=None, metadata={"help": "Peak learning rate of its log."})
+    official_optimizer: bool = field(default=False, metadata={"help": "BertAdam and its schedule, not AdamW."})
     frame_cache_dir: str | None = field(default=None, metadata={"help": "Where decoded frames are kept."})
     adam_beta2: float = field(default=0.98, metadata={"help": "AdamW's beta2."})
     adam_epsilon: float = field(default=1e-6, metadata={"help": "AdamW's epsilon."})

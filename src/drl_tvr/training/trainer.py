@@ -16,6 +16,7 @@ from ..modeling_drl import NEW_MODULES, DRLFeatures, DRLModel
 from ..processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
 from .distributed import gather_features
+from .optimization import BertAdam, official_schedule
 
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -114,10 +115,15 @@ class DRLTrainer(Trainer):
             return PairDataset(dataset, decode_videos(dataset.videos, video_processor, self.args.frame_cache_dir))
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
-        """AdamW on groups: new modules, CLIP and the logit scale, with and without weight decay."""
+        """AdamW, or BertAdam, on groups: new modules, CLIP and the logit scale, with and without weight decay."""
         model = self.model if model is None else model
         if self.optimizer is None:
             decayed = set(self.get_decay_parameter_names(model)) - {"logit_scale"}
+            optimizer_class, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
+            if self.args.official_optimizer:
+                decayed = {name for name, _ in model.named_parameters() if "bias" not in name}
+                optimizer_class = BertAdam
+                optimizer_kwargs = {key: optimizer_kwargs[key] for key in ("lr", "betas", "eps")}
             groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
@@ -128,7 +134,6 @@ class DRLTrainer(Trainer):
                         learning_rate = self.args.learning_rate
                     weight_decay = self.args.weight_decay if name in decayed else 0.0
                     groups.setdefault((learning_rate, weight_decay), []).append(parameter)
-            optimizer_class, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
             self.optimizer = optimizer_class(
                 [
                     {"params": parameters, "lr": learning_rate, "weight_decay": weight_decay}
@@ -137,6 +142,15 @@ class DRLTrainer(Trainer):
                 **optimizer_kwargs,
             )
         return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
+        """The schedule of `lr_scheduler_type`, or the official code's."""
+        if self.args.official_optimizer and self.lr_scheduler is None:
+            warmup = self.args.warmup_steps
+            warmup = warmup if warmup < 1 else warmup / num_training_steps
+            self.lr_scheduler = official_schedule(optimizer or self.optimizer, num_training_steps, warmup)
+            self._created_lr_scheduler = True
+        return super().create_scheduler(num_training_steps, optimizer)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Loss of the global batch: with several processes, the features of all are gathered first."""

@@ -1,0 +1,74 @@
+"""The official code's optimiser and schedule, which differ from AdamW and transformers' cosine by more than rounding."""
+
+import math
+from collections.abc import Callable
+
+import torch
+
+
+class BertAdam(torch.optim.Optimizer):
+    r"""Adam without bias correction, with decoupled weight decay: what CLIP4Clip and DRL train with.
+
+    $$m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
+    p \leftarrow p - \mathrm{lr} \Big(\frac{m}{\sqrt v + \epsilon} + \mathrm{wd} \cdot p\Big)$$
+
+    The original also clips each parameter's gradient to norm 1, which changes nothing after the trainer has clipped
+    all of them together to norm 1.
+
+    Args:
+        params: Parameters or groups of them.
+        lr (`float`): Learning rate.
+        betas (`tuple[float, float]`, *optional*, defaults to `(0.9, 0.98)`): Decay rates of both moments.
+        eps (`float`, *optional*, defaults to 1e-6): Added to the square root.
+        weight_decay (`float`, *optional*, defaults to 0.2): Decoupled weight decay.
+    """
+
+    def __init__(self, params, lr: float, betas=(0.9, 0.98), eps: float = 1e-6, weight_decay: float = 0.2):
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable | None = None):
+        """Update every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["m"], state["v"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+                state["m"].lerp_(parameter.grad, 1 - beta1)
+                state["v"].mul_(beta2).addcmul_(parameter.grad, parameter.grad, value=1 - beta2)
+                update = state["m"] / (state["v"].sqrt() + group["eps"])
+                parameter.sub_(update.add_(parameter, alpha=group["weight_decay"]), alpha=group["lr"])
+        return loss
+
+
+def official_schedule(
+    optimizer: torch.optim.Optimizer, num_training_steps: int, warmup: float = 0.1
+) -> torch.optim.lr_scheduler.LambdaLR:
+    r"""The official schedule: with x the share of all steps made, x / warmup at first and then (1 + cos(pi x)) / 2.
+
+    The cosine spans the whole run, so that after the warm-up it goes on at less than 1; transformers' begins there.
+
+    Args:
+        optimizer (`torch.optim.Optimizer`): Its learning rates are multiplied.
+        num_training_steps (`int`): All steps.
+        warmup (`float`, *optional*, defaults to 0.1): Share of all steps.
+
+    Returns:
+        `torch.optim.lr_scheduler.LambdaLR`: The schedule.
+    """
+
+    def factor(step: int) -> float:
+        progress = step / max(1, num_training_steps)
+        return progress / warmup if progress < warmup else (1 + math.cos(math.pi * progress)) / 2
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+__all__ = ["BertAdam", "official_schedule"]
