@@ -194,7 +194,7 @@ def convert_state_dict(
         if number.tolist() != told[name]
     ]
     if wrong:
-        raise CheckpointError(f"{len(wrong)} tensors don't fit:\n" + "\n".join(f"  {line}" for line in wrong))
+        raise CheckpointError(f"what doesn't fit ({len(wrong)}):\n" + "\n".join(f"  {line}" for line in wrong))
     return config, to_our_names(weights, config)
 
 
