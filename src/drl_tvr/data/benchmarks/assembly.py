@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from datasets import Dataset
@@ -36,6 +36,8 @@ class OfficialSplit:
         annotation_files (`list[str]`): The files that all this comes from, relative to the root.
         where (`str`): Where videos were looked for, for messages.
         segments (`dict[str, tuple]`, *optional*): Start and end of a video in seconds, where not the whole file.
+        sources (`dict[str, str]`, *optional*): The file of a video, where several videos are segments of one; they
+            are held out together.
         unseen (`list[str]`, *optional*): What of `where` was not searched, for messages.
     """
 
@@ -49,6 +51,7 @@ class OfficialSplit:
     annotation_files: list[str]
     where: str
     segments: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
     unseen: list[str] = field(default_factory=list)
 
     @classmethod
@@ -96,13 +99,13 @@ def part_of(name: str, split: str, hold_out: bool) -> str:
     return "train" if split == "validation" else split
 
 
-def held_out(video_ids: Sequence[str]) -> set[str]:
+def held_out(video_ids: Collection[str]) -> set[str]:
     """A tenth of the videos of train, at most 500, that serve as validation.
 
     The choice is by a hash of the id, so it depends on no order, no seed and no file that may be missing.
 
     Args:
-        video_ids (`Sequence[str]`): All videos of train.
+        video_ids (`Collection[str]`): All videos of train.
 
     Returns:
         `set[str]`: Those held out; at least one.
@@ -135,18 +138,23 @@ def assemble(
         raise BenchmarkError(
             f"{official.name} {split}: {twice!r} is listed twice in {', '.join(official.annotation_files)}."
         )
-    told = [(video_id, " ".join(caption.split())) for video_id, caption in official.pairs if video_id in listed]
-    video_ids, pairs, expected, protocol = official.video_ids, told, official.expected, official.protocol
+    pairs = [(video_id, " ".join(caption.split())) for video_id, caption in official.pairs if video_id in listed]
+    video_ids, expected, protocol = official.video_ids, official.expected, official.protocol
     if hold_out and official.part == "train":
-        held = held_out(video_ids)
-        video_ids = [video_id for video_id in video_ids if (video_id in held) == (split == "validation")]
+        whole = (len(listed), len(pairs))
+        sources = {video_id: official.sources.get(video_id, video_id) for video_id in video_ids}
+        held = held_out(set(sources.values()))
+        video_ids = [video_id for video_id in video_ids if (sources[video_id] in held) == (split == "validation")]
         chosen = set(video_ids)
-        pairs = [pair for pair in told if pair[0] in chosen]
-        # What the files lack of the complete training set counts as lacking in train.
-        lack = [0 if split == "validation" or n is None else n for n in official.expected]
-        lack = [n and n - found for n, found in zip(lack, (len(listed), len(told)), strict=True)]
-        expected = (len(video_ids) + lack[0], len(pairs) + lack[1])
-        protocol += f"; {len(held):,} of {len(listed):,} training videos held out for validation"
+        pairs = [pair for pair in pairs if pair[0] in chosen]
+        ours = (len(video_ids), len(pairs))
+        if split == "train":
+            counts = zip(expected, whole, ours, strict=True)
+            expected = tuple(None if n is None else n - (all_ - part) for n, all_, part in counts)
+        else:
+            expected = ours
+        num_held = len(video_ids) if split == "validation" else len(listed) - len(video_ids)
+        protocol += f"; {num_held:,} of {len(listed):,} training videos held out for validation"
 
     described = {video_id for video_id, caption in pairs if caption}
     files = {video_id: official.find(video_id) for video_id in video_ids if video_id in described}

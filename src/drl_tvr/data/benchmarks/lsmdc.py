@@ -65,7 +65,7 @@ def read_rows(path: Path) -> list[tuple[str, str]]:
         fields = line.rstrip("\r").split("\t")
         if len(fields) != NUM_FIELDS:
             raise BenchmarkError(
-                f"{path}, line {number}: expected {NUM_FIELDS} fields between tabs, found {len(fields)} in {line!r:.200}."
+                f"{path}, line {number}: expected {NUM_FIELDS} fields between tabs, found {line!r:.200}."
             )
         # Some copies quote the whole line, which leaves a quotation mark in front of the id.
         rows.append((fields[0].strip().removeprefix('"'), fields[-1]))

@@ -74,9 +74,10 @@ def load(
         )
     rows = [row for row in rows if row["split"] == part]
     keys = [(row["path"], row["start"], row["end"]) for row in rows]
-    ids = {key: video_id_of(row, key) for row, key in zip(rows, keys, strict=True)}
+    where = Path(root) if root is not None else path if path.is_dir() else path.parent
+    ids = {key: video_id_of(key, where) for key in keys}
     paths = {ids[key]: key[0] for key in ids}
-    pairs = [(ids[key], caption) for row, key in zip(rows, keys, strict=True) for caption in row["captions"]]
+    pairs = [(ids[key], caption) for key, row in zip(keys, rows, strict=True) for caption in row["captions"]]
     official = OfficialSplit(
         name=name,
         part=part,
@@ -86,8 +87,9 @@ def load(
         expected=(len(ids), len(pairs)),
         protocol="own data, compares with no published result",
         annotation_files=[os.path.relpath(file, path) if path.is_dir() else file.name for file in files],
-        where=os.fspath(root if root is not None else path if path.is_dir() else path.parent),
+        where=str(where),
         segments={video_id: key[1:] for key, video_id in ids.items()},
+        sources=paths,
     )
     return assemble(official, split, hold_out and not has_validation, allow_missing)
 
@@ -120,7 +122,7 @@ def split_of_name(file: Path, top: Path) -> str | None:
 
 
 def read_rows(file: Path, top: Path, root: Path | None) -> list[dict[str, Any]]:
-    """Rows of a table as `path`, `video`, `captions`, `start`, `end` and `split`.
+    """Rows of a table as `path`, `captions`, `start`, `end` and `split`.
 
     Raises:
         `BenchmarkError`: For a missing column or a value that is none; names file and row.
@@ -131,59 +133,70 @@ def read_rows(file: Path, top: Path, root: Path | None) -> list[dict[str, Any]]:
         table = read_json(file)
     if isinstance(table, dict):
         table = [table]  # JSON Lines of one line
-    if not isinstance(table, list) or not table or not isinstance(table[0], dict):
+    if not isinstance(table, list) or not table or not all(isinstance(row, dict) for row in table):
         raise BenchmarkError(f"{file} must hold rows with a video and a caption, found {table!r:.200}.")
-    video_key = next((key for key in VIDEO_KEYS if key in table[0]), None)
-    caption_key = next((key for key in CAPTION_KEYS if key in table[0]), None)
-    for key, keys in ((video_key, VIDEO_KEYS), (caption_key, CAPTION_KEYS)):
-        if key is None:
+    keys = []
+    for known in (VIDEO_KEYS, CAPTION_KEYS):
+        keys.append(next((key for key in known if key in table[0]), None))
+        if keys[-1] is None:
             raise BenchmarkError(
-                f"{file} needs a column {keys[0]!r} (or {', '.join(keys[1:])}), found {list(table[0])}."
+                f"{file} needs a column {known[0]!r} (or {', '.join(known[1:])}), found {list(table[0])}."
             )
-    base = root if root is not None else file.parent
-    limit = os.path.realpath(root if root is not None else top if top.is_dir() else file.parent)
+    paths = SafePaths(root or file.parent, root or (top if top.is_dir() else file.parent))
     of_file = split_of_name(file, top) or "test"
-    real_folders: dict[str, str] = {}
-    rows = []
-    for number, row in enumerate(table, start=1):
-        where = f"{file}, row {number}"
-        video = row.get(video_key) if isinstance(row, dict) else None
-        captions = row.get(caption_key) if isinstance(row, dict) else None
-        captions = [captions] if isinstance(captions, str) else captions
-        if not isinstance(video, str) or not video.strip():
-            raise BenchmarkError(f"{where}: {video_key!r} must be the path of a video, found {video!r}.")
-        if not isinstance(captions, list) or not captions or not all(isinstance(text, str) for text in captions):
-            raise BenchmarkError(
-                f"{where}: {caption_key!r} must be a caption or a list of them, found {captions!r:.200}."
-            )
-        path = os.path.normpath(base / video)
-        folder = os.path.dirname(path)
-        if folder not in real_folders:
-            real_folders[folder] = os.path.realpath(folder)
-        real = (
-            os.path.realpath(path)
-            if os.path.islink(path)
-            else os.path.join(real_folders[folder], os.path.basename(path))
-        )
-        if not is_within(real, limit):
-            raise BenchmarkError(f"{where}: the video {video!r} leads out of {limit}. Pass a root that holds it.")
-        start, end = (read_seconds(row.get(key), key, where) for key in ("start", "end"))
-        if end is not None and end <= (start or 0):
-            raise BenchmarkError(f"{where}: 'end' must be after 'start', found {start} and {end}.")
-        said = row.get("split") or of_file
-        if said not in SPLIT_NAMES:
-            raise BenchmarkError(f"{where}: 'split' must be train, validation or test, found {said!r}.")
-        rows.append(
-            {
-                "path": path,
-                "video": video,
-                "captions": captions,
-                "start": start,
-                "end": end,
-                "split": SPLIT_NAMES[said],
-            }
-        )
-    return rows
+    return [read_row(row, *keys, paths, of_file, f"{file}, row {number}") for number, row in enumerate(table, start=1)]
+
+
+def read_row(
+    row: dict, video_key: str, caption_key: str, paths: "SafePaths", of_file: str, where: str
+) -> dict[str, Any]:
+    """One row.
+
+    Raises:
+        `BenchmarkError`: For a value that is none.
+    """
+    video, captions = row.get(video_key), row.get(caption_key)
+    captions = [captions] if isinstance(captions, str) else captions
+    if not isinstance(video, str) or not video.strip():
+        raise BenchmarkError(f"{where}: {video_key!r} must be the path of a video, found {video!r}.")
+    if not isinstance(captions, list) or not captions or not all(isinstance(text, str) for text in captions):
+        raise BenchmarkError(f"{where}: {caption_key!r} must be a caption or a list of them, found {captions!r:.200}.")
+    start, end = (read_seconds(row.get(key), key, where) for key in ("start", "end"))
+    if end is not None and end <= (start or 0):
+        raise BenchmarkError(f"{where}: 'end' must be after 'start', found {start} and {end}.")
+    split = SPLIT_NAMES.get(str(row.get("split") or of_file).lower())
+    if split is None:
+        raise BenchmarkError(f"{where}: 'split' must be train, validation or test, found {row['split']!r}.")
+    return {"path": paths.resolve(video, where), "captions": captions, "start": start, "end": end, "split": split}
+
+
+class SafePaths:
+    """Resolves video paths that must not lead out of a folder, by `..`, absolute or through links.
+
+    Args:
+        base (`Path`): What relative paths are relative to.
+        limit (`Path`): What they may not leave.
+    """
+
+    def __init__(self, base: Path, limit: Path):
+        self.base = base
+        self.limit = os.path.realpath(limit)
+        self._real_folders: dict[str, str] = {}
+
+    def resolve(self, video: str, where: str) -> str:
+        """The absolute path.
+
+        Raises:
+            `BenchmarkError`: When it leads out of the folder; says `where`.
+        """
+        path = os.path.abspath(self.base / video)
+        folder, name = os.path.split(path)
+        if folder not in self._real_folders:
+            self._real_folders[folder] = os.path.realpath(folder)
+        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self._real_folders[folder], name)
+        if not is_within(real, self.limit):
+            raise BenchmarkError(f"{where}: the video {video!r} leads out of {self.limit}. Pass a root that holds it.")
+        return path
 
 
 def read_seconds(value: Any, key: str, where: str) -> float | None:
@@ -203,9 +216,10 @@ def read_seconds(value: Any, key: str, where: str) -> float | None:
     return seconds
 
 
-def video_id_of(row: dict[str, Any], key: tuple[str, float | None, float | None]) -> str:
-    """The path as it was written, and the segment where there is one."""
-    _, start, end = key
+def video_id_of(key: tuple[str, float | None, float | None], root: Path) -> str:
+    """The path below the root, and the segment where there is one."""
+    path, start, end = key
+    video_id = os.path.relpath(path, root)
     if start is None and end is None:
-        return row["video"]
-    return f"{row['video']}#{start or 0:g}-{'' if end is None else format(end, 'g')}"
+        return video_id
+    return f"{video_id}#{start or 0:g}-{'' if end is None else format(end, 'g')}"
