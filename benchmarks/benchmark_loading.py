@@ -2,8 +2,8 @@
 
     python benchmarks/benchmark_loading.py [FOLDER]
 
-The captions are random words, 43 characters on average as MSR-VTT's are; the videos are empty files, since loading only
-asks whether they are there. Prints CPU seconds of one process for each split, and how many captions a second that is.
+The captions are random words, about as long as MSR-VTT's; the videos are empty files, since loading only asks whether
+they are there. Prints CPU seconds of one process for each split, and how many captions a second that is.
 """
 
 import argparse

@@ -238,7 +238,9 @@ def test_a_table_without_a_column_or_a_row_is_an_error(content, said, tmp_path):
 def test_a_missing_file_is_an_error_unless_allowed_and_so_is_a_blank_caption(tmp_path):
     touch(tmp_path, "a.mp4")
     path = write(tmp_path / "my.csv", [*ROWS, {"video": "a.mp4", "caption": " "}])
-    with pytest.raises(BenchmarkError, match=r"found 1 of 2 videos and 2 of 4 captions .*no file: sub/b.webm"):
+    with pytest.raises(
+        BenchmarkError, match=r"found 1 of 2 videos and 2 of 4 captions .*without a file: 1 .sub/b.webm"
+    ):
         load_benchmark(path)
     data = load_benchmark(path, allow_missing=True)
     assert (data.missing, joined(data)) == (["sub/b.webm"], {"a.mp4": ['one, "two" three', "five"]})

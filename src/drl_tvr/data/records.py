@@ -29,7 +29,8 @@ class RetrievalData:
             for the whole file).
         captions (`datasets.Dataset`): Columns `caption` (`str`) and `video_index` (`int`, a row of `videos`).
         twins (`list[tuple[int, int]]`, *optional*): Rows of `videos` that show the same events in the other order.
-        protocol (`str`, *optional*, defaults to `""`): Which published results those on this split compare with.
+        protocol (`str`, *optional*, defaults to `""`): Whose published results those on the test split compare with,
+            and what was held out of train.
         expected_videos, expected_captions (`int`, *optional*): How many the complete split has; `None` where unknown.
         missing (`list[str]`, *optional*): Ids of the videos of the split that are not here: without a file, or without
             a caption.

@@ -159,9 +159,9 @@ def assemble(
     described = {video_id for video_id, caption in pairs if caption}
     files = {video_id: official.find(video_id) for video_id in video_ids if video_id in described}
     gaps = {
-        "videos have no file": [video_id for video_id, paths in files.items() if not paths],
-        "videos have no caption": [video_id for video_id in video_ids if video_id not in described],
-        "captions are blank": [video_id for video_id, caption in pairs if not caption and video_id in described],
+        "videos without a file": [video_id for video_id, paths in files.items() if not paths],
+        "videos without a caption": [video_id for video_id in video_ids if video_id not in described],
+        "blank captions": [video_id for video_id, caption in pairs if not caption and video_id in described],
     }
     videos = {video_id: paths[0] for video_id, paths in files.items() if paths}
     pairs = [(video_id, caption) for video_id, caption in pairs if caption and video_id in videos]
@@ -194,7 +194,7 @@ def assemble(
         protocol=protocol,
         expected_videos=expected[0],
         expected_captions=expected[1],
-        missing=gaps["videos have no file"] + gaps["videos have no caption"],
+        missing=gaps["videos without a file"] + gaps["videos without a caption"],
         annotation_files=official.annotation_files,
     )
 
@@ -221,11 +221,11 @@ def check_size(
     )
     for what, ids in gaps.items():
         if ids:
-            message += f" {len(ids):,} {what}: {', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''}."
+            message += f" {what.capitalize()}: {len(ids):,} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})."
     if official.unseen:
         message += f" Not searched: {', '.join(official.unseen[:3])}."
     if not found[0]:
-        raise BenchmarkError(message)
+        raise BenchmarkError(f"{message} A video's file is looked for by its id, in every subfolder.")
     if not allow_missing:
         raise BenchmarkError(f"{message} To go on with what is there, pass allow_missing=True.")
     logger.warning(message)
