@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,10 @@ def test_without_validation_rows_a_tenth_of_the_training_files_is_held_out(tmp_p
     assert (len(files[0]), len(files[1])) == (18, 2) and not files[0] & files[1]
     assert (len(train.videos), len(validation.videos)) == (36, 4)
     assert train.protocol.endswith("4 of 40 training videos held out for validation")
+    # The same ones wherever the folder lies.
+    moved = shutil.copytree(tmp_path, tmp_path / "moved")
+    again = load_benchmark(moved / "my_train.csv", split="validation")
+    assert again.videos["video_id"][:] == validation.videos["video_id"][:]
     assert len(load_benchmark(path, split="train", hold_out=False).videos) == 40
     with pytest.raises(BenchmarkError, match="has no rows of validation; it has 40 of train"):
         load_benchmark(path, split="validation", hold_out=False)
@@ -266,6 +271,14 @@ def test_no_path_leads_out_of_the_root(tmp_path):
     assert joined(load_benchmark(write(root / "my.csv", rows))) == {"a.mp4": ["x", "x"]}
     data = load_benchmark(write(root / "my.csv", [{"video": "v/y.mp4", "caption": "x"}]), elsewhere)
     assert data.videos["path"][:] == [str(elsewhere / "v/y.mp4")]
+
+
+def test_too_few_training_videos_to_hold_one_out_is_an_error(tmp_path):
+    touch(tmp_path, "a.mp4")
+    path = write(tmp_path / "train.csv", ROWS[:1])
+    with pytest.raises(BenchmarkError, match="train.csv train: found 0 of 0 videos"):
+        load_benchmark(path, split="train")
+    assert len(load_benchmark(path, split="train", hold_out=False).videos) == 1
 
 
 def test_a_folder_and_a_relative_name_work_from_the_working_directory(tmp_path, monkeypatch):

@@ -212,7 +212,8 @@ def check_size(
     Raises:
         `BenchmarkError`: When they differ and that isn't allowed, or there is nothing.
     """
-    if not any(gaps.values()) and all(n in (None, ours) for ours, n in zip(found, expected, strict=True)):
+    is_whole = all(n in (None, ours) for ours, n in zip(found, expected, strict=True))
+    if found[0] and is_whole and not any(gaps.values()):
         return
     counts = [f"{ours:,}" if n is None else f"{ours:,} of {n:,}" for ours, n in zip(found, expected, strict=True)]
     message = (

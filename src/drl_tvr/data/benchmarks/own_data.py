@@ -89,7 +89,8 @@ def load(
         annotation_files=[os.path.relpath(file, path) if path.is_dir() else file.name for file in files],
         where=str(where),
         segments={video_id: key[1:] for key, video_id in ids.items()},
-        sources=paths,
+        # Relative, or the choice of what is held out would change with the folder's place.
+        sources={video_id: os.path.relpath(path, where) for video_id, path in paths.items()},
     )
     return assemble(official, split, hold_out and not has_validation, allow_missing)
 
