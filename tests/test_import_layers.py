@@ -45,6 +45,7 @@ LAYERS = (
     ("conversion", "only", FLAT_FILES + ("original_names",)),
     # 3. Data knows no model; evaluation and training know no benchmark.
     ("data", "never", MODEL),
+    ("data.benchmarks", "only", ("data.errors", "data.records", "data.moving_shapes")),
     ("evaluation", "never", BENCHMARKS),
     ("training", "never", BENCHMARKS),
     # 4. Training stands on the model, on evaluation and on what loads batches; the command line is on top of all.
@@ -217,7 +218,8 @@ SAMPLES = (
     ("data/collator.py", "from .. import interaction", "never for data"),
     ("data/collator.py", "from .. import DRLModel", "hides whose it is"),
     ("data/collator.py", "import drl_tvr", "the package's root"),
-    ("data/benchmarks/msvd.py", "from ..record import Record\nfrom huggingface_hub import cached_assets_path", ""),
+    ("data/benchmarks/msvd.py", "from ..records import Record\nfrom huggingface_hub import cached_assets_path", ""),
+    ("data/benchmarks/msvd.py", "from ..frames import decode_videos", "data.benchmarks may import only data.errors"),
     ("evaluation/encode.py", "from ..data import load_benchmark", "never for evaluation"),
     ("evaluation/encode.py", "from .. import data\nx = data.load_benchmark('msvd')", "never for evaluation"),
     ("evaluation/encode.py", "from ..data.benchmarks.msvd import MSVD", "never for evaluation"),

@@ -9,7 +9,6 @@ import pytest
 from datasets import Dataset
 
 from drl_tvr import BenchmarkError, RetrievalData, load_benchmark
-from drl_tvr.data.benchmarks.msrvtt_format import read_csv, read_sentences
 from drl_tvr.data.moving_shapes.scenes import make_scenes
 
 
@@ -65,6 +64,33 @@ def test_an_unknown_benchmark_is_an_error_that_lists_the_known(name, tmp_path):
         load_benchmark(name, tmp_path)
 
 
+def test_an_option_of_another_benchmark_is_an_error(tmp_path):
+    with pytest.raises(BenchmarkError, match="`trim` is for vatex and vatex-random, not for 'msvd'"):
+        load_benchmark("msvd", tmp_path, trim=True)
+    with pytest.raises(BenchmarkError, match="`merge_by_stem` is for didemo, not for 'moving-shapes'"):
+        load_benchmark("moving-shapes", tmp_path, merge_by_stem=True)
+
+
+REAL = "msrvtt-9k msrvtt-7k msrvtt-full msvd lsmdc vatex vatex-random activitynet didemo".split()
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_benchmark_needs_a_root_that_is_a_folder_and_a_split_that_it_has(name, tmp_path):
+    with pytest.raises(BenchmarkError, match=f"{name} needs `root`"):
+        load_benchmark(name)
+    with pytest.raises(BenchmarkError, match=f"{name}: the root .*absent' is not a folder"):
+        load_benchmark(name, tmp_path / "absent")
+    with pytest.raises(BenchmarkError, match=f"{name} has no split 'val'; it has train, validation, test"):
+        load_benchmark(name, tmp_path, "val")
+
+
+@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_an_empty_root_is_an_error_that_names_the_file_wanted(name, split, tmp_path):
+    with pytest.raises(BenchmarkError, match=rf"{name} needs .*\.(csv|json|txt).* anywhere under {tmp_path}"):
+        load_benchmark(name, tmp_path, split)
+
+
 @pytest.mark.parametrize("split", ["val", "", "TEST"])
 def test_an_unknown_split_is_an_error_before_anything_is_made(split, tmp_path):
     with pytest.raises(BenchmarkError, match=f"no split '{split}'; it has train, validation, test"):
@@ -81,98 +107,6 @@ def test_another_folder_is_an_error(tmp_path):
         load_benchmark("moving-shapes", tmp_path)
     with pytest.raises(BenchmarkError, match="is a file"):
         load_benchmark("moving-shapes", tmp_path / "settings.json")
-
-
-# MSR-VTT's own files.
-
-
-def entry(video_id: str) -> dict:
-    """A video as in the official `MSRVTT_data.json`."""
-    return {
-        "category": 9,
-        "url": "https://www.youtube.com/watch?v=9lZi22qLlEo",
-        "video_id": video_id,
-        "start time": 137.72,
-        "end time": 149.44,
-        "split": "train",
-        "id": int(video_id[5:]),
-    }
-
-
-def sentence(caption: str, video_id: str, number: int = 0) -> dict:
-    return {"caption": caption, "video_id": video_id, "sen_id": number}
-
-
-def write_json(folder: Path, content) -> Path:
-    path = folder / "MSRVTT_data.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
-
-
-def test_captions_keep_the_files_order_within_a_video(tmp_path):
-    content = {
-        "info": {},
-        "videos": [entry("video1"), entry("video0")],
-        "sentences": [sentence("b", "video0", 5), sentence("a", "video1", 1), sentence("c é", "video0", 0)],
-    }
-    videos, captions = read_sentences(write_json(tmp_path, content))
-    assert list(videos) == ["video1", "video0"] and videos["video0"]["end time"] == 149.44
-    assert captions == {"video1": ["a"], "video0": ["b", "c é"]}
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("{'videos': []}", "is not JSON"),
-        ("", "is not JSON"),
-        ('{"videos": [', "is not JSON"),
-        ([1], "must be an object with the keys 'videos' and 'sentences'"),
-        ({"videos": []}, "must be an object with the keys"),
-        ({"sentences": []}, "must be an object with the keys"),
-        ({"videos": [{"id": 1}], "sentences": []}, r"videos\[0\] must have the keys \['video_id'\], found {'id': 1}"),
-        ({"videos": ["video1"], "sentences": []}, r"videos\[0\] .* found 'video1'"),
-        (
-            {"videos": [entry("video1")], "sentences": [sentence("a", "video1"), {"video_id": "video1"}]},
-            r"sentences\[1\] must have the keys \['caption', 'video_id'\]",
-        ),
-        (
-            {"videos": [entry("video1")], "sentences": [sentence("a", "video2", 17)]},
-            "sentence 17 is of unknown 'video2'",
-        ),
-    ],
-)
-def test_annotations_that_are_not_msrvtts_are_an_error_that_names_the_file(content, said, tmp_path):
-    path = write_json(tmp_path, content)
-    with pytest.raises(BenchmarkError, match=said) as caught:
-        read_sentences(path)
-    assert str(path) in str(caught.value)
-
-
-def test_annotations_in_another_encoding_are_an_error(tmp_path):
-    path = tmp_path / "MSRVTT_data.json"
-    path.write_bytes(b'{"videos": [], "sentences": [], "info": "\xe9"}')
-    with pytest.raises(BenchmarkError, match="is not JSON"):
-        read_sentences(path)
-
-
-@pytest.mark.parametrize("read", [read_sentences, read_csv])
-def test_a_missing_file_is_named(read, tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent"):
-        read(tmp_path / "absent")
-
-
-def test_a_list_is_read_with_quotes_and_either_line_end(tmp_path):
-    path = tmp_path / "MSRVTT_JSFUSION_test.csv"
-    path.write_bytes(b'key,vid_key,video_id,sentence\r\nret0,msr7020,video7020,"a woman, who is ""nice"""\r\n')
-    (row,) = read_csv(path)
-    assert (row["video_id"], row["sentence"]) == ("video7020", 'a woman, who is "nice"')
-
-
-@pytest.mark.parametrize("content", ["key,sentence\nret0,a\n", "", "video7020\n"])
-def test_a_list_without_the_column_is_an_error(content, tmp_path):
-    (tmp_path / "list.csv").write_text(content)
-    with pytest.raises(BenchmarkError, match="list.csv needs a column 'video_id', found"):
-        read_csv(tmp_path / "list.csv")
 
 
 def test_the_written_test_list_has_msrvtts_columns(small_root, scenes):
@@ -193,6 +127,31 @@ def record(captions: list[str], owners: list[int], num_videos: int = 2) -> Retri
         {"video_id": ids, "path": ids, "start": [None] * num_videos, "end": [None] * num_videos}
     )
     return RetrievalData("bench", "test", videos, Dataset.from_dict({"caption": captions, "video_index": owners}))
+
+
+def test_a_record_tells_what_its_results_must_be_read_with():
+    data = record(["a", "b", "c"], [1, 0, 1])
+    data.protocol, data.expected_videos, data.expected_captions = "as published", 14, 15
+    data.missing = [f"video{i}" for i in range(2, 14)]
+    assert json.loads(json.dumps(data.provenance)) == {
+        "benchmark": "bench",
+        "split": "test",
+        "protocol": "as published",
+        "num_videos": 2,
+        "expected_videos": 14,
+        "num_captions": 3,
+        "expected_captions": 15,
+        "num_missing": 12,
+        "missing": [f"video{i}" for i in range(2, 12)],
+        "annotation_files": [],
+    }
+
+
+def test_the_bundled_benchmark_is_complete_by_its_own_settings(small_root):
+    provenance = load_benchmark("moving-shapes", small_root, "train").provenance
+    assert (provenance["num_videos"], provenance["num_captions"]) == (16, 96)
+    assert (provenance["expected_videos"], provenance["expected_captions"]) == (16, 96)
+    assert provenance["annotation_files"] == ["MovingShapes_data.json", "MovingShapes_train.csv"]
 
 
 def test_a_record_knows_which_caption_belongs_to_which_video():
