@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 import yaml
 from accelerate import PartialState
-from transformers import AutoTokenizer, CLIPConfig, CLIPTextConfig, CLIPVisionConfig, HfArgumentParser, set_seed
+from transformers import CLIPConfig, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig, HfArgumentParser, set_seed
 from transformers.utils import logging as hf_logging
 
 from drl_tvr import (
@@ -32,6 +32,7 @@ from drl_tvr import (
     DRLTrainer,
     DRLTrainingArguments,
     DRLVideoProcessor,
+    RetrievalData,
     load_benchmark,
 )
 from drl_tvr.data.tokenizer import train_clip_tokenizer
@@ -39,11 +40,14 @@ from drl_tvr.hub import write_model_card
 
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "moving_shapes.yaml"
-FROM_SCRATCH = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
+TOWERS = ("text_config", "vision_config")
+WIDTHS = ("projection_dim", "logit_scale_init_value")
+HEADS = ("temporal_config", "cross_config")
 CONFIG_FIELDS = (
     "interaction",
     "token_weight_depth",
     "temporal_encoder",
+    "padding_similarity",
     "cdcr",
     "cdcr_lambda",
     "cdcr_alpha_diagonal",
@@ -55,8 +59,12 @@ CONFIG_FIELDS = (
 class DataArguments:
     """What to train on, and how videos and captions are cut."""
 
-    benchmark: str = field(default="moving-shapes", metadata={"help": "Name of the benchmark."})
+    benchmark: str = field(default="moving-shapes", metadata={"help": "A benchmark's name, or a file of one's own."})
     root: str | None = field(default=None, metadata={"help": "Folder of its annotations and videos."})
+    choose_on: str = field(default="validation", metadata={"help": "validation, or test as the official code does."})
+    allow_missing: bool = field(default=False, metadata={"help": "Go on when videos or captions are missing."})
+    trim: bool = field(default=False, metadata={"help": "VATEX: start and end from the ids, for whole videos."})
+    merge_by_stem: bool = field(default=False, metadata={"help": "DiDeMo: join the two names of a clip."})
     fps: float = field(default=1.0, metadata={"help": "Frames to take per second."})
     max_frames: int = field(default=12, metadata={"help": "Most frames of a video."})
     max_words: int = field(default=32, metadata={"help": "Most tokens of a caption, with its start and end."})
@@ -73,12 +81,14 @@ class ModelArguments:
     text_config: str | None = field(default=None, metadata={"help": "Text tower from scratch, as JSON."})
     vision_config: str | None = field(default=None, metadata={"help": "Vision tower from scratch, as JSON."})
     temporal_config: str | None = field(default=None, metadata={"help": "Temporal transformer, as JSON."})
+    cross_config: str | None = field(default=None, metadata={"help": "Cross transformer of xti, as JSON."})
     projection_dim: int | None = field(default=None, metadata={"help": "Width of the tokens, from scratch."})
     logit_scale_init_value: float | None = field(default=None, metadata={"help": "Log of the logit scale at first."})
-    interaction: str = field(default="wti", metadata={"help": "wti, ti or dp."})
+    interaction: str = field(default="wti", metadata={"help": "wti, ti, dp, mlp or xti."})
     token_weight_depth: int = field(default=2, metadata={"help": "Layers of the token weights: 1, 2 or 3."})
-    temporal_encoder: str = field(default="transformer", metadata={"help": "transformer or none."})
-    cdcr: str = field(default="weighted", metadata={"help": "weighted or none."})
+    temporal_encoder: str = field(default="transformer", metadata={"help": "transformer, lstm or none."})
+    padding_similarity: str = field(default="ignore", metadata={"help": "ignore, or zero as in the official code."})
+    cdcr: str = field(default="weighted", metadata={"help": "weighted, argmax, random or none."})
     cdcr_lambda: float = field(default=0.001, metadata={"help": "Weight of the decorrelation."})
     cdcr_alpha_diagonal: float = field(default=0.11, metadata={"help": "Weight of its diagonal."})
     cdcr_alpha_off_diagonal: float = field(default=0.0, metadata={"help": "Weight of the rest."})
@@ -153,24 +163,24 @@ def check_arguments(data_args: DataArguments, model_args: ModelArguments) -> Non
     for name, least in (("max_frames", 1), ("max_words", 3)):
         if getattr(data_args, name) < least:
             raise ValueError(f"`{name}` must be at least {least}, got {getattr(data_args, name)}.")
-    for name, config_class in (("text_config", CLIPTextConfig), ("vision_config", CLIPVisionConfig)):
+    if data_args.choose_on not in ("validation", "test"):
+        raise ValueError(f"`choose_on` must be 'validation' or 'test', got {data_args.choose_on!r}.")
+    for name, config_class in zip(TOWERS, (CLIPTextConfig, CLIPVisionConfig), strict=True):
         unknown = sorted(set(read_mapping(model_args, name)) - set(config_class.default_config_fields()))
         if unknown:
             raise ValueError(f"`{name}` has no field {', '.join(unknown)}.")
     if model_args.clip is not None:
-        for name in FROM_SCRATCH:
+        for name in (*TOWERS, *WIDTHS):
             if getattr(model_args, name) is not None:
                 raise ValueError(f"`{name}` is for a model from scratch; with `clip` it is the checkpoint's.")
-    from_scratch = {name: getattr(model_args, name) for name in FROM_SCRATCH[2:]}
     DRLConfig(
-        text_config=read_mapping(model_args, "text_config"),
-        vision_config=read_mapping(model_args, "vision_config"),
+        **{name: read_mapping(model_args, name) for name in TOWERS},
+        **given_widths(model_args),
         # With `clip` the width is not known yet; `from_clip_pretrained` compares it.
-        **{name: value for name, value in from_scratch.items() if value is not None},
         **{
             name: value
             for name, value in config_fields(model_args).items()
-            if name != "temporal_config" or not model_args.clip
+            if name not in HEADS or not model_args.clip
         },
     )
 
@@ -193,10 +203,13 @@ def read_mapping(model_args: ModelArguments, name: str) -> dict:
 
 def config_fields(model_args: ModelArguments) -> dict:
     """The fields of DRLConfig that a model from CLIP and one from scratch share."""
-    values = {name: getattr(model_args, name) for name in CONFIG_FIELDS}
-    if model_args.temporal_config is not None:
-        values["temporal_config"] = read_mapping(model_args, "temporal_config")
-    return values
+    heads = {name: read_mapping(model_args, name) for name in HEADS if getattr(model_args, name) is not None}
+    return {name: getattr(model_args, name) for name in CONFIG_FIELDS} | heads
+
+
+def given_widths(model_args: ModelArguments) -> dict:
+    """The fields of DRLConfig that a CLIP checkpoint would decide and that were given."""
+    return {name: getattr(model_args, name) for name in WIDTHS if getattr(model_args, name) is not None}
 
 
 def to_flag(value) -> str:
@@ -227,14 +240,34 @@ def clear_checkpoints(folder: Path) -> None:
             shutil.rmtree(checkpoint)
 
 
+def load_splits(data_args: DataArguments) -> dict[str, RetrievalData]:
+    """The splits to train on, to choose the checkpoint on and to test on.
+
+    Choosing on the test split, as the official code does, leaves all of train to train on.
+    """
+    names = ("train", "test") if data_args.choose_on == "test" else ("train", "validation", "test")
+    return {
+        split: load_benchmark(
+            data_args.benchmark,
+            data_args.root,
+            split,
+            hold_out=data_args.choose_on == "validation",
+            allow_missing=data_args.allow_missing,
+            trim=data_args.trim,
+            merge_by_stem=data_args.merge_by_stem,
+        )
+        for split in names
+    }
+
+
 def build_processor(data_args: DataArguments, model_args: ModelArguments, captions: list[str], folder: Path):
     """The processor of the checkpoint, or one made for a model from scratch."""
     if model_args.clip is not None or model_args.tokenizer is not None:
-        tokenizer = AutoTokenizer.from_pretrained(model_args.tokenizer or model_args.clip)
+        tokenizer = CLIPTokenizer.from_pretrained(model_args.tokenizer or model_args.clip)
     elif PartialState().is_main_process:
         tokenizer = train_clip_tokenizer(captions, folder)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = CLIPTokenizer.from_pretrained(folder)
     if model_args.clip is not None:
         size = CLIPConfig.from_pretrained(model_args.clip).vision_config.image_size
     else:
@@ -259,11 +292,10 @@ def build_model(model_args: ModelArguments, processor: DRLProcessor) -> DRLModel
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    widths = {name: getattr(model_args, name) for name in FROM_SCRATCH[2:] if getattr(model_args, name) is not None}
     config = DRLConfig(
         text_config={**read_mapping(model_args, "text_config"), **token_ids},
         vision_config=read_mapping(model_args, "vision_config"),
-        **widths,
+        **given_widths(model_args),
         **config_fields(model_args),
     )
     return DRLModel(config)
@@ -297,10 +329,7 @@ def main(argv: list[str] | None = None) -> None:
             (output_dir / "training_args.json").write_text(args.to_json_string())
             recipe = {"data": asdict(data_args), "model": asdict(model_args)}
             (output_dir / "recipe.json").write_text(json.dumps(recipe, indent=2))
-        splits = {
-            split: load_benchmark(data_args.benchmark, data_args.root, split)
-            for split in ("train", "validation", "test")
-        }
+        splits = load_splits(data_args)
         tokenizer_dir = output_dir / "tokenizer"
         captions = splits["train"].captions["caption"][:]
         processor = build_processor(data_args, model_args, captions, tokenizer_dir)
@@ -311,7 +340,7 @@ def main(argv: list[str] | None = None) -> None:
         model=model,
         args=args,
         train_dataset=splits["train"],
-        eval_dataset=splits["validation"],
+        eval_dataset=splits[data_args.choose_on],
         processing_class=processor,
     )
     resume = args.resume_from_checkpoint
@@ -332,11 +361,20 @@ def main(argv: list[str] | None = None) -> None:
             num_captions=len(splits["test"].captions),
             num_videos=len(splits["test"].videos),
             steps=trainer.state.global_step,
+            chosen_on=data_args.choose_on,
+            protocol=splits["test"].protocol,
+            expected_videos=splits["test"].expected_videos,
             clip=model_args.clip,
         )
+        provenance = {
+            **splits["test"].provenance,
+            "chosen_on": data_args.choose_on,
+            "train": splits["train"].provenance,
+        }
+        (output_dir / "test_provenance.json").write_text(json.dumps(provenance, indent=2, ensure_ascii=False))
         print(
             f"\n{data_args.benchmark}, test split: {len(splits['test'].captions)} captions, "
-            f"{len(splits['test'].videos)} videos; checkpoint chosen on validation\n"
+            f"{len(splits['test'].videos)} videos; checkpoint chosen on {data_args.choose_on}\n"
         )
         print(format_results(metrics))
     if data_args.search:

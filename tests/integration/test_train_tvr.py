@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,19 @@ def write_config(folder: Path, content) -> str:
     path = folder / "recipe.yaml"
     path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
     return str(path)
+
+
+def write_clip(folder: Path, tokenizer) -> None:
+    """A tiny random `CLIPModel` and its tokenizer."""
+    tower = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 4, "num_attention_heads": 2}
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    config = CLIPConfig(
+        text_config={**tower, **ids, "vocab_size": len(tokenizer)},
+        vision_config={**tower, "image_size": 32, "patch_size": 16},
+        projection_dim=32,
+    )
+    CLIPModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def base(folder: Path, **recipe) -> dict:
@@ -155,6 +169,8 @@ def test_only_checkpoints_are_cleared(train_tvr, tmp_path):
         (["--interaction", "foo"], "`interaction` must be one of"),
         (["--cdcr", "foo"], "`cdcr` must be one of"),
         (["--token_weight_depth", "4"], "`token_weight_depth` must be one of"),
+        (["--choose_on", "train"], "`choose_on` must be 'validation' or 'test', got 'train'"),
+        (["--padding_similarity", "one"], "`padding_similarity` must be one of"),
         (["--max_frames", "0"], "`max_frames` must be at least 1"),
         (["--max_words", "2"], "`max_words` must be at least 3"),
         (["--fps", "0"], "`fps` must be above 0"),
@@ -170,6 +186,78 @@ def test_what_can_be_checked_without_data_is_checked_at_once(flags, said, train_
         train_tvr.read_arguments(["--config", path, *flags])
 
 
+RECIPES = sorted((REPOSITORY / "examples" / "configs").glob("msrvtt9k_*.yaml"))
+
+
+def test_there_is_a_recipe_for_every_published_row():
+    """The official README's nine rows on ViT-B/32, and the four commands on ViT-B/16 of its scripts."""
+    recipes = [yaml.safe_load(path.read_text()) for path in RECIPES]
+    rows = {
+        (recipe["clip"][-2:], recipe["interaction"], recipe["temporal_encoder"], recipe["cdcr"]) for recipe in recipes
+    }
+    plain = {(name, temporal, "none") for name in ("dp", "xti") for temporal in ("none", "transformer")}
+    tokens = {("ti", "transformer", cdcr) for cdcr in ("none", "argmax")}
+    tokens |= {("wti", "transformer", cdcr) for cdcr in ("none", "weighted")}
+    b32 = plain | tokens | {("dp", "transformer", "random")}
+    assert rows == {("32", *row) for row in b32} | {("16", *row) for row in tokens}
+    assert len(RECIPES) == 13
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_is_the_official_command_and_says_what_to_expect(path, train_tvr):
+    data_args, model_args, args = train_tvr.read_arguments(["--config", str(path), "--bf16", "false", "--use_cpu"])
+    assert (data_args.benchmark, data_args.fps, data_args.max_frames, data_args.max_words) == ("msrvtt-9k", 1, 12, 32)
+    assert (data_args.choose_on, model_args.padding_similarity, args.official_optimizer) == ("test", "zero", True)
+    assert (args.learning_rate, args.clip_learning_rate, args.weight_decay) == (1e-4, 1e-7, 0.2)
+    assert (args.num_train_epochs, args.per_device_train_batch_size, args.warmup_steps, args.seed) == (5, 128, 0.1, 0)
+    assert args.output_dir == f"outputs/{path.stem}"
+    alphas = {"random": 0.14, "argmax": 0.16, "weighted": 0.11}
+    if model_args.cdcr != "none":
+        assert (model_args.cdcr_lambda, model_args.cdcr_alpha_diagonal) == (0.001, alphas[model_args.cdcr])
+    header = [line for line in path.read_text().splitlines() if line.startswith("# ")]
+    assert any(line.startswith("# Expected") for line in header)
+    assert f"ViT-B/{model_args.clip[-2:]}" in header[0]
+
+
+def write_msrvtt(root: Path, clips: list[str]) -> None:
+    """Files of MSR-VTT's names and form, with a few clips: half to train on, half to test on."""
+    (root / "videos").mkdir(parents=True)
+    ids = [f"video{i}" for i in range(len(clips))]
+    for video_id, clip in zip(ids, clips, strict=True):
+        shutil.copy(clip, root / "videos" / f"{video_id}.mp4")
+    train, test = ids[: len(ids) // 2], ids[len(ids) // 2 :]
+    sentences = [
+        {"caption": f"a clip of {video_id} {i}", "video_id": video_id, "sen_id": 20 * n + i}
+        for n, video_id in enumerate(ids)
+        for i in range(2)
+    ]
+    videos = [{"video_id": video_id, "split": "train", "id": n} for n, video_id in enumerate(ids)]
+    (root / "MSRVTT_data.json").write_text(json.dumps({"videos": videos, "sentences": sentences}))
+    (root / "MSRVTT_train.9k.csv").write_text("\n".join(["video_id", *train]) + "\n")
+    rows = [f"ret{n},msr{n},{video_id},the clip {video_id}" for n, video_id in enumerate(test)]
+    (root / "MSRVTT_JSFUSION_test.csv").write_text("\n".join(["key,vid_key,video_id,sentence", *rows]) + "\n")
+
+
+@pytest.mark.parametrize("stem", ["msrvtt9k_vit_b32_wti_transformer_cdcr", "msrvtt9k_vit_b32_xti_transformer"])
+def test_a_recipe_runs_on_msrvtts_files(stem, train_tvr, small_root, tiny_processor, tmp_path):
+    write_msrvtt(tmp_path / "msrvtt", sorted(map(str, (small_root / "videos").iterdir()))[:16])
+    write_clip(tmp_path / "clip", tiny_processor.tokenizer)
+    recipe = REPOSITORY / "examples" / "configs" / f"{stem}.yaml"
+    flags = ["--config", str(recipe), "--clip", str(tmp_path / "clip"), "--root", str(tmp_path / "msrvtt")]
+    flags += ["--output_dir", str(tmp_path / "out"), "--max_steps", "2", "--per_device_train_batch_size", "4"]
+    flags += ["--eval_strategy", "no", "--save_strategy", "no", "--load_best_model_at_end", "false"]
+    flags += ["--use_cpu", "--bf16", "false", "--dataloader_num_workers", "0", "--allow_missing", "true"]
+    train_tvr.main(flags)
+    model = DRLModel.from_pretrained(tmp_path / "out")
+    assert (model.config.padding_similarity, model.config.interaction) == ("zero", stem.split("_")[3])
+    provenance = json.loads((tmp_path / "out" / "test_provenance.json").read_text())
+    assert (provenance["chosen_on"], provenance["num_videos"], provenance["expected_videos"]) == ("test", 8, 1000)
+    assert provenance["train"]["num_videos"] == 8  # none is held out
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "8 captions, 8 videos of 1000: **not comparable with results on all of them**." in card
+    assert "Protocol: MSR-VTT 1k-A" in card and "The checkpoint is the last one." in card and "BertAdam" in card
+
+
 def test_clip_leaves_the_bundled_recipe_aside(train_tvr, tmp_path):
     _, model_args, args = train_tvr.read_arguments(["--clip", "some/clip", "--output_dir", str(tmp_path)])
     assert (args.learning_rate, args.clip_learning_rate, args.num_train_epochs, args.max_steps) == (1e-4, 1e-7, 5, -1)
@@ -181,16 +269,7 @@ def test_clip_leaves_the_bundled_recipe_aside(train_tvr, tmp_path):
 
 
 def test_a_run_from_a_clip_checkpoint(train_tvr, small_root, tiny_processor, tmp_path):
-    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 2}
-    tokenizer = tiny_processor.tokenizer
-    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    config = CLIPConfig(
-        text_config={**tower, **ids, "vocab_size": len(tokenizer)},
-        vision_config={**tower, "image_size": 32, "patch_size": 16},
-        projection_dim=32,
-    )
-    CLIPModel(config).save_pretrained(tmp_path / "clip")
-    tokenizer.save_pretrained(tmp_path / "clip")
+    write_clip(tmp_path / "clip", tiny_processor.tokenizer)
     flags = ["--clip", str(tmp_path / "clip"), "--root", str(small_root), "--output_dir", str(tmp_path / "out")]
     flags += [
         "--max_steps",

@@ -24,6 +24,8 @@ def write_model_card(
     num_videos: int,
     steps: int,
     chosen_on: str = "validation",
+    protocol: str = "",
+    expected_videos: int | None = None,
     clip: str | None = None,
 ) -> Path:
     """Write `README.md` into the output folder.
@@ -36,6 +38,8 @@ def write_model_card(
         num_captions, num_videos (`int`): Size of the test split.
         steps (`int`): Training steps made.
         chosen_on (`str`, *optional*, defaults to `"validation"`): The split that chose the checkpoint.
+        protocol (`str`, *optional*): Whose published results those here compare with.
+        expected_videos (`int`, *optional*): Videos of the complete test split.
         clip (`str`, *optional*): The CLIP checkpoint that training started from.
 
     Returns:
@@ -72,6 +76,8 @@ def write_model_card(
         num_captions=num_captions,
         num_videos=num_videos,
         chosen_on=chosen_on,
+        protocol=protocol,
+        expected_videos=expected_videos,
         args=args,
         steps=steps,
         batch_size=args.per_device_train_batch_size * args.world_size,

@@ -1,4 +1,4 @@
-"""The official code's optimiser and schedule, which differ from AdamW and transformers' cosine by more than rounding."""
+"""The official optimiser and schedule, which differ from AdamW and transformers' cosine by more than rounding."""
 
 import math
 from collections.abc import Callable
