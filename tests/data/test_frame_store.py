@@ -30,6 +30,8 @@ class RecordingProcessor(DRLVideoProcessor):
     def preprocess(self, videos, **kwargs):
         with open(os.environ["DECODED"], "a") as record:
             record.write(f"{videos[0]}\n")
+        if Path(videos[0]).name in os.environ.get("HELD", "").split():
+            time.sleep(60)
         inputs = super().preprocess(videos, **kwargs)
         if Path(videos[0]).name == "changing.mp4":
             os.utime(videos[0], ns=(0, time.time_ns()))
@@ -306,12 +308,15 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_kill_9_loses_the_clips_in_hand_at_most_and_leaves_no_wrong_frame(moment, make_video, tmp_path, decoded):
+def test_kill_9_loses_the_clips_in_hand_at_most_and_leaves_no_wrong_frame(
+    moment, make_video, tmp_path, decoded, monkeypatch
+):
     # 5 MB a clip, so that there is time to be killed while it is written.
     videos = table([make_video(f"{i}.mp4", num_frames=40 - i, fps=1, height=48, width=64) for i in range(8)])
     large = {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}, "max_frames": 100}
     store = tmp_path / "store"
     args = (videos, RecordingProcessor(**large), store, 2)
+    monkeypatch.setenv("HELD", "6.mp4 7.mp4")  # so that it cannot be done before it is killed
     process = FORK.Process(target=decode_in_own_group, args=args)
     process.start()
     while not MOMENTS[moment](store):
@@ -319,6 +324,7 @@ def test_kill_9_loses_the_clips_in_hand_at_most_and_leaves_no_wrong_frame(moment
     os.killpg(process.pid, signal.SIGKILL)
     process.join()
     assert process.exitcode == -signal.SIGKILL
+    monkeypatch.delenv("HELD")
     kept, begun = files_of(store), decoded()
     assert len(kept) < 8
     assert len(begun) - len(kept) <= 2

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import skip_first_batches
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from drl_tvr import DRLVideoProcessor, load_benchmark
 from drl_tvr.data.frame_store import decode_videos
