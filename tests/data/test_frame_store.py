@@ -233,7 +233,7 @@ def test_a_missing_file_is_an_error_before_any_decoding(make_video, tmp_path, de
 
 
 def test_a_file_that_changes_while_it_is_decoded_is_an_error(make_video, tmp_path, decoded):
-    with pytest.raises(FrameStoreError, match="changing.mp4: found it changed"):
+    with pytest.raises(FrameStoreError, match="changing.mp4: found that it changed"):
         decode_videos(table([make_video("changing.mp4")]), RecordingProcessor(**SMALL), tmp_path / "store", 1)
     assert files_of(tmp_path / "store") == {}
 

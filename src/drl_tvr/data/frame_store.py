@@ -207,7 +207,7 @@ class _Decoding(TorchDataset):
 
 
 def write_clip(file: Path, clip: dict, video_processor: BaseVideoProcessor) -> None:
-    """Decode one clip into its file, which appears only when it is whole and on disk.
+    """Decode one clip into its file.
 
     Args:
         file (`Path`): From [`~data.frame_store.clip_file`].
@@ -220,14 +220,28 @@ def write_clip(file: Path, clip: dict, video_processor: BaseVideoProcessor) -> N
     """
     path, start, end = clip["path"], clip["start"], clip["end"]
     inputs = video_processor([path], start=start, end=end, do_rescale=False, do_normalize=False)
-    pixels = inputs["pixel_values_videos"][0]  # (num_frames, 3, height, width)
     found = os.stat(path)
     if (found.st_size, found.st_mtime_ns) != (clip["size"], clip["mtime_ns"]):
-        raise FrameStoreError(f"{path}: found it changed while its turn to be decoded came; run again.")
+        raise FrameStoreError(f"{path}: found that it changed since this run began; run again.")
+    save_clip(file, clip, inputs["pixel_values_videos"][0])
+
+
+def save_clip(file: Path, clip: dict, pixels: torch.Tensor) -> None:
+    """Write a clip's file, which appears under its name only when it is whole and on disk.
+
+    Args:
+        file (`Path`): From [`~data.frame_store.clip_file`].
+        clip (`dict`): From [`~data.frame_store.describe_clip`]; it is noted in the file.
+        pixels (`torch.Tensor` of shape `(num_frames, 3, height, width)`): uint8.
+
+    Raises:
+        `FrameStoreError`: When it can't be written.
+    """
     content = save({"frames": pixels.contiguous()}, metadata={"clip": _to_json(clip)})
     store = file.parent.parent
     temporary = None
     try:
+        (store / INCOMPLETE).mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=store / INCOMPLETE)
         with os.fdopen(handle, "wb") as target:
             target.write(content)
@@ -240,8 +254,8 @@ def write_clip(file: Path, clip: dict, video_processor: BaseVideoProcessor) -> N
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise FrameStoreError(
-            f"{store}: can't write the {len(content) / 1e6:.1f} MB of {path} ({error.strerror}). The clips so far are "
-            "kept; make room, or choose another folder, and run again."
+            f"{store}: can't write the {len(content) / 1e6:.1f} MB of {clip['path']} ({error.strerror}). The clips so "
+            "far are kept; make room, or choose another folder, and run again."
         ) from error
 
 
