@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
@@ -116,6 +117,8 @@ def machine() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, PyAV {av.__version__}"
+    if is_torchcodec_usable(decode="video"):
+        versions += f", torchcodec {version('torchcodec')}"
     return f"{os.cpu_count()} cores of {model}, load {os.getloadavg()[0]:.1f} at the start; {versions}"
 
 
