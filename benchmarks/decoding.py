@@ -187,9 +187,12 @@ def main() -> None:
     print(f"\nMedian and range of {args.runs} runs; {size / 1e6:.2f} MB a clip in the store.")
     for way in decoding:
         for title, indices in chosen.items():
-            by_clip = [median(run[i] for run in runs[way]) / median(run[i] for run in runs["store"]) for i in indices]
+            slow, quick = ([median(run[i] for run in runs[name]) for i in indices] for name in (way, "store"))
+            times = [there / here for there, here in zip(slow, quick, strict=True)]
+            least = Path(paths[indices[times.index(min(times))]]).name
             print(
-                f"Against `{way}`, the store is {cell(by_clip, 0)} times as fast (clips: {title}; median and range)."
+                f"Clip by clip ({title}), the store is {cell(times, 0)} times as fast as `{way}`: median and range; "
+                f"the least for {least}."
             )
     if not is_torchcodec_usable(decode="video"):
         print("torchcodec is not usable here: it or FFmpeg's libraries are missing.")
