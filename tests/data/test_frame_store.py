@@ -246,6 +246,14 @@ def test_a_decoding_process_that_dies_is_an_error_that_names_the_file(make_video
     assert 1 <= len(files_of(tmp_path / "store")) <= 3
 
 
+def test_a_decoding_process_that_hangs_is_an_error_that_names_the_file(make_video, tmp_path, decoded, monkeypatch):
+    monkeypatch.setattr(frame_store, "TIME_LIMIT", 1)
+    monkeypatch.setenv("HELD", "held.mp4")
+    videos = table([make_video(name) for name in ("a.mp4", "held.mp4", "b.mp4")])
+    with pytest.raises(FrameStoreError, match="held.mp4.* timed out"):
+        decode_videos(videos, RecordingProcessor(**SMALL), tmp_path / "store", 2)
+
+
 def decode_with_room(limit: int, *args) -> int:
     """Decode where no file may have more than `limit` bytes, which to the writer is as a disk that is full."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

@@ -49,6 +49,7 @@ NOT_STORED = (
 )
 INCOMPLETE = "incomplete"  # folder of the files that are being written
 LOCK = ".lock"
+TIME_LIMIT = 1800  # seconds to wait for one clip of a decoding process
 
 
 class FrameStoreError(OSError):
@@ -116,7 +117,7 @@ def decode_videos(
         `VideoNotFoundError`: When a file is missing, before anything is decoded.
         `VideoDecodeError`: For the first video of the table that can't be decoded.
         `FrameStoreError`: When a clip can't be written (a full disk, say), its file changes meanwhile, or a decoding
-            process dies.
+            process dies or hangs.
 
     Example:
 
@@ -140,7 +141,7 @@ def decode_videos(
         with _locked(folder):
             # What lies here is of runs that were killed. And while this one waited, clips may have come.
             for leftover in (folder / INCOMPLETE).iterdir():
-                leftover.unlink()
+                leftover.unlink(missing_ok=True)
             missing = {file: clip for file, clip in zip(files, clips, strict=True) if not file.exists()}
             _decode(missing, len(set(files)), video_processor, num_processes or _num_cores())
     return StoredFrames(files)
@@ -264,7 +265,13 @@ def _decode(clips: dict[Path, dict], total: int, video_processor: BaseVideoProce
     work = _Decoding(clips, video_processor)
     # The generator of its own keeps the caller's random numbers independent of what is in the store. Results come in
     # the table's order, so that the error does not depend on the number of processes.
-    loader = DataLoader(work, batch_size=None, num_workers=num_workers, generator=torch.Generator())
+    loader = DataLoader(
+        work,
+        batch_size=None,
+        num_workers=num_workers,
+        timeout=TIME_LIMIT if num_workers else 0,
+        generator=torch.Generator(),
+    )
     done = total - len(clips)
     with tqdm(total=total, initial=done, desc="Decoding videos", unit="clip", disable=not clips) as progress:
         for error in _or_which_clip(loader, work):
@@ -274,7 +281,7 @@ def _decode(clips: dict[Path, dict], total: int, video_processor: BaseVideoProce
 
 
 def _or_which_clip(loader: DataLoader, work: _Decoding) -> Iterator[OSError | VideoDecodeError | None]:
-    """The results of `loader`; if a worker dies, an error that says of what it may have died."""
+    """The results of `loader`; if a worker dies or hangs, an error that says at which file that may be."""
     try:
         yield from loader
     except RuntimeError as error:
