@@ -23,7 +23,7 @@ MODEL = (
     "modeling_drl",
 )
 FLAT_FILES = MODEL + ("video_decoding_drl", "video_processing_drl", "processing_drl")
-BATCHES = ("data.frames", "data.loading", "data.records")
+BATCHES = ("data.frame_store", "data.loading", "data.records")
 BENCHMARKS = ("data.benchmarks", "data.load_benchmark", "data.moving_shapes")
 
 # Modules are named as seen from inside the package; a package stands for all that is in it. "only": of our own modules

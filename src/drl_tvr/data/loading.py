@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from datasets import Dataset
+import torch
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils import data as torch_data
 from transformers import ProcessorMixin
 
-from .frames import read_frames
 from .records import RetrievalData
 
 
@@ -15,17 +15,18 @@ class VideoDataset(torch_data.Dataset):
     """The decoded videos of a split, one item a video.
 
     Args:
-        frames (`datasets.Dataset`): From `decode_videos`.
+        frames (`Sequence[torch.Tensor]`): From [`~data.frame_store.decode_videos`], or other uint8 tensors of shape
+            `(num_frames, 3, height, width)`.
     """
 
-    def __init__(self, frames: Dataset):
+    def __init__(self, frames: Sequence[torch.Tensor]):
         self.frames = frames
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitem__(self, index: int) -> dict:
-        return {"frames": read_frames(self.frames[index])}
+        return {"frames": self.frames[index]}
 
 
 class CaptionDataset(torch_data.Dataset):
@@ -50,13 +51,13 @@ class PairDataset(torch_data.Dataset):
 
     Args:
         data ([`RetrievalData`]): The split.
-        frames (`datasets.Dataset`): Its decoded videos, from `decode_videos`.
+        frames (`Sequence[torch.Tensor]`): Its decoded videos, as [`~data.loading.VideoDataset`] takes them.
 
     Raises:
         `ValueError`: When the numbers of videos differ.
     """
 
-    def __init__(self, data: RetrievalData, frames: Dataset):
+    def __init__(self, data: RetrievalData, frames: Sequence[torch.Tensor]):
         if len(frames) != len(data.videos):
             raise ValueError(f"{data.name} {data.split} has {len(data.videos)} videos, `frames` has {len(frames)}.")
         self.data = data
@@ -75,29 +76,83 @@ class PairDataset(torch_data.Dataset):
 class RetrievalCollator:
     """Brings items with a `caption`, `frames` or both to the model's inputs.
 
+    Pixels stay uint8, a quarter of the bytes of float32, and are never normalised here: the model does that, on its
+    device and with the mean and standard deviation of its own configuration.
+
     Args:
-        processor ([`DRLProcessor`]): Tokenizes and normalises; the frames are sampled and resized already.
+        processor ([`DRLProcessor`]): Tokenizes. Its video processor has done its part when the frames were stored.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr import DRLProcessor
+    >>> from drl_tvr.data.loading import RetrievalCollator
+
+    >>> collate = RetrievalCollator(DRLProcessor.from_pretrained("path/to/model"))  # doctest: +SKIP
+    >>> loader = DataLoader(pairs, 128, shuffle=True, collate_fn=collate, num_workers=4)  # doctest: +SKIP
+    ```
     """
 
     processor: ProcessorMixin
 
-    def __call__(self, items: list[dict]) -> dict:
-        """Collate `items`; padded to the longest caption and the longest video among them."""
+    def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
+        """Collate items, padded to the longest caption and the longest video among them.
+
+        Args:
+            items (`list[dict]`): Of a [`~data.loading.PairDataset`], [`~data.loading.VideoDataset`] or
+                [`~data.loading.CaptionDataset`].
+
+        Returns:
+            `dict[str, torch.Tensor]`: With
+
+            - **input_ids**, **attention_mask** -- `(num_texts, num_tokens)`, if there are captions;
+            - **pixel_values_videos** -- uint8, `(num_videos, num_frames, 3, height, width)`, if there are frames;
+            - **video_mask** -- int64, `(num_videos, num_frames)`, 1 for a real frame and 0 for padding.
+
+        Raises:
+            `ValueError`: When frames are not uint8, or of several sizes.
+        """
         batch = {}
         if "caption" in items[0]:
             batch.update(self.processor(text=[item["caption"] for item in items], return_tensors="pt"))
         if "frames" in items[0]:
-            frames = [item["frames"] for item in items]
-            batch.update(
-                self.processor(
-                    videos=frames,
-                    do_sample_frames=False,
-                    do_resize=False,
-                    do_center_crop=False,
-                    return_tensors="pt",
-                )
-            )
+            batch.update(pad_frames([item["frames"] for item in items]))
         return batch
 
 
-__all__ = ["CaptionDataset", "PairDataset", "RetrievalCollator", "VideoDataset"]
+def pad_frames(videos: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Stack videos of unlike length.
+
+    Args:
+        videos (`Sequence[torch.Tensor]`): uint8 tensors of shape `(num_frames, 3, height, width)`.
+
+    Returns:
+        `dict[str, torch.Tensor]`: `pixel_values_videos` and `video_mask`, as [`~data.loading.RetrievalCollator`]
+        gives them.
+
+    Raises:
+        `ValueError`: When frames are not uint8, or of several sizes.
+
+    Example:
+
+    ```python
+    >>> videos = [torch.ones(length, 3, 8, 8, dtype=torch.uint8) for length in (1, 2)]
+    >>> pad_frames(videos)["video_mask"].tolist()
+    [[1, 0], [1, 1]]
+
+    ```
+    """
+    types = sorted({str(video.dtype) for video in videos})
+    if types != ["torch.uint8"]:
+        raise ValueError(f"Frames must be uint8, which the model normalises itself; found {', '.join(types)}.")
+    sizes = sorted({tuple(video.shape[1:]) for video in videos})
+    if len(sizes) > 1:
+        raise ValueError(f"Found frames of the sizes {sizes}, expected one for a batch: resize and crop.")
+    masks = [torch.ones(len(video), dtype=torch.int64) for video in videos]
+    return {
+        "pixel_values_videos": pad_sequence(videos, batch_first=True),  # (num_videos, num_frames, 3, height, width)
+        "video_mask": pad_sequence(masks, batch_first=True),  # (num_videos, num_frames)
+    }
+
+
+__all__ = ["CaptionDataset", "PairDataset", "RetrievalCollator", "VideoDataset", "pad_frames"]

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import speed_metrics
 
-from ..data.frames import decode_videos
+from ..data.frame_store import decode_videos
 from ..data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset
 from ..data.records import RetrievalData
 from ..evaluation import encode_captions, encode_videos, evaluate_retrieval, score_all, twin_accuracy

@@ -1,0 +1,389 @@
+"""The frame store: the processor's own pixels, decoded once, and again for the clip about which anything changed."""
+
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import av
+import pytest
+import torch
+from datasets import Dataset
+
+from drl_tvr import DRLVideoProcessor, VideoDecodeError
+from drl_tvr.data import frame_store
+from drl_tvr.data.frame_store import INCOMPLETE, FrameStoreError, StoredFrames, decode_videos
+from drl_tvr.video_decoding_drl import VideoNotFoundError
+
+
+SMALL = {"size": {"shortest_edge": 24}, "crop_size": {"height": 24, "width": 24}}
+FORK = multiprocessing.get_context("fork")
+
+
+class RecordingProcessor(DRLVideoProcessor):
+    """Writes down every file that it decodes, in whatever process, and plays tricks on files of certain names."""
+
+    def preprocess(self, videos, **kwargs):
+        with open(os.environ["DECODED"], "a") as record:
+            record.write(f"{videos[0]}\n")
+        if Path(videos[0]).name in os.environ.get("HELD", "").split():
+            time.sleep(60)
+        inputs = super().preprocess(videos, **kwargs)
+        if Path(videos[0]).name == "changing.mp4":
+            os.utime(videos[0], ns=(0, time.time_ns()))
+        if Path(videos[0]).name == "deadly.mp4":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return inputs
+
+
+@pytest.fixture
+def decoded(tmp_path, monkeypatch) -> Callable[[], list[str]]:
+    """Gives the names of the files that `RecordingProcessor` has decoded since it was last asked."""
+    record = tmp_path / "decoded.txt"
+    monkeypatch.setenv("DECODED", str(record))
+
+    def names() -> list[str]:
+        found = [Path(line).name for line in record.read_text().splitlines()] if record.exists() else []
+        record.write_text("")
+        return found
+
+    return names
+
+
+def table(paths: list[Path], start: float | None = None, end: float | None = None) -> Dataset:
+    return Dataset.from_list([{"path": str(path), "start": start, "end": end} for path in paths])
+
+
+def direct(processor: DRLVideoProcessor, video: dict) -> torch.Tensor:
+    """Pixels of one row by the processor alone."""
+    inputs = processor([video["path"]], start=video["start"], end=video["end"], do_rescale=False, do_normalize=False)
+    return inputs["pixel_values_videos"][0]
+
+
+def assert_fresh(frames: StoredFrames, processor: DRLVideoProcessor, videos: Dataset) -> None:
+    """Every clip is what decoding gives now."""
+    assert len(frames) == len(videos)
+    for pixels, video in zip(frames, videos, strict=True):
+        assert pixels.dtype == torch.uint8
+        assert torch.equal(pixels, direct(DRLVideoProcessor(**processor.to_dict()), video))
+
+
+def files_of(store: Path) -> dict[str, int]:
+    """The finished clips of a store, and when each was written."""
+    return {file.name: file.stat().st_mtime_ns for file in store.glob("*/*.safetensors")}
+
+
+def test_frames_are_what_the_processor_gives_whatever_the_number_of_processes(make_video, tmp_path):
+    paths = [
+        make_video("a.mp4", num_frames=30, height=48, width=64),
+        make_video("b.mp4", num_frames=14, height=80, width=36),
+        make_video("c.mp4", num_frames=45, height=48, width=48),
+    ]
+    processor = DRLVideoProcessor(fps=2, max_frames=7, **SMALL)
+    videos = table(paths)
+    contents = []
+    for num_processes in (1, 2):
+        store = tmp_path / f"store{num_processes}"
+        frames = decode_videos(videos, processor, store, num_processes)
+        assert [len(pixels) for pixels in frames] == [6, 3, 7]
+        assert_fresh(frames, processor, videos)
+        contents.append({file.name: file.read_bytes() for file in store.glob("*/*.safetensors")})
+    assert contents[0] == contents[1]
+    assert len({int(pixels.float().sum()) for pixels in frames}) == 3
+
+
+def test_start_and_end_choose_the_frames(make_video, tmp_path):
+    path = make_video(num_frames=40, fps=10)
+    processor = DRLVideoProcessor(fps=2, **SMALL)
+    whole, part = (
+        decode_videos(table([path], *times), processor, tmp_path / "store", 1)[0]
+        for times in ((None, None), (1.0, 3.0))
+    )
+    assert (len(whole), len(part)) == (8, 5)  # at 1, 1.5, 2, 2.5 and 3 s
+    assert torch.equal(part, whole[2:7])
+
+
+def test_frames_are_mapped_and_what_is_changed_in_them_stays_here(make_video, tmp_path):
+    frames = decode_videos(table([make_video()]), DRLVideoProcessor(**SMALL), tmp_path / "store", 1)
+    open_files = len(os.listdir("/proc/self/fd"))
+    held = [frames[0] for _ in range(50)]
+    assert len(os.listdir("/proc/self/fd")) == open_files
+    assert Path("/proc/self/maps").read_text().count(str(frames.files[0])) >= 50
+    wanted = held[1].clone()
+    held[0].zero_()
+    assert torch.equal(held[1], wanted) and torch.equal(frames[0], wanted)
+
+
+@pytest.fixture
+def second_time(make_video, tmp_path, decoded):
+    """Decodes two videos, and again with what is asked for; returns which were decoded the second time."""
+    paths = [make_video("a.mp4"), make_video("b.mp4", num_frames=20)]
+
+    def again(change: Callable = lambda paths: None, processor_fields=(), **table_fields) -> list[str]:
+        decode_videos(table(paths), RecordingProcessor(**SMALL), tmp_path / "store", 1)
+        assert decoded() == ["a.mp4", "b.mp4"]
+        change(paths)
+        processor = RecordingProcessor(**{**SMALL, **dict(processor_fields)})
+        videos = table(paths, **table_fields)
+        frames = decode_videos(videos, processor, tmp_path / "store", 1)
+        assert_fresh(frames, processor, videos)
+        return decoded()
+
+    return again
+
+
+def test_what_was_decoded_is_not_decoded_again(second_time):
+    assert second_time() == []
+
+
+@pytest.mark.parametrize("fields", [{"image_mean": [0.0, 0.0, 0.0], "do_normalize": False}, {"fps": 1.0}])
+def test_what_changes_no_pixel_is_no_reason_to_decode_again(fields, second_time):
+    assert second_time(processor_fields=fields) == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"fps": 2}, {"max_frames": 1}, {"size": {"shortest_edge": 32}}, {"resample": 2}, {"do_center_crop": False}],
+)
+def test_another_setting_is_a_reason_for_all(fields, second_time):
+    assert second_time(processor_fields=fields) == ["a.mp4", "b.mp4"]
+
+
+def test_another_interval_is_a_reason(second_time):
+    assert second_time(start=0.5, end=1.5) == ["a.mp4", "b.mp4"]
+
+
+def test_another_decoder_or_another_way_to_use_it_is_a_reason(second_time, monkeypatch):
+    assert second_time(lambda _: monkeypatch.setattr(av, "__version__", "17.0.0")) == ["a.mp4", "b.mp4"]
+
+
+def test_other_code_is_a_reason(second_time, monkeypatch):
+    assert second_time(lambda _: monkeypatch.setattr(frame_store, "PIXELS_VERSION", 0)) == ["a.mp4", "b.mp4"]
+
+
+def test_another_file_of_the_same_name_is_decoded_again_and_no_other(second_time, make_video):
+    assert second_time(lambda paths: make_video("b.mp4", num_frames=25)) == ["b.mp4"]
+
+
+def test_a_file_changed_without_changing_its_size_is_decoded_again_and_no_other(second_time):
+    def touch(paths):
+        found = os.stat(paths[0])
+        os.utime(paths[0], ns=(found.st_atime_ns, found.st_mtime_ns + 1))
+
+    assert second_time(touch) == ["a.mp4"]
+
+
+def test_a_clip_is_decoded_once_for_all_tables_that_hold_it(make_video, tmp_path, decoded):
+    a, b = make_video("a.mp4"), make_video("b.mp4", num_frames=20)
+    processor = RecordingProcessor(**SMALL)
+    frames = decode_videos(table([a, b, a]), processor, tmp_path / "store", 2)
+    assert torch.equal(frames[0], frames[2]) and len(frames[1]) == 2
+    decode_videos(table([b]), processor, tmp_path / "store", 1)
+    assert sorted(decoded()) == ["a.mp4", "b.mp4"]
+
+
+def test_decoding_leaves_the_callers_random_numbers_and_threads(make_video, tmp_path):
+    paths = [make_video("a.mp4"), make_video("b.mp4")]
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for num_processes in (1, 2):
+            store = tmp_path / f"store{num_processes}"
+            decode_videos(table(paths), DRLVideoProcessor(**SMALL), store, num_processes)
+            assert torch.equal(torch.get_rng_state(), before)
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+
+
+# What stops the work, and what is kept.
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_the_first_file_that_cannot_be_decoded_stops_the_work_and_what_was_done_is_kept(
+    num_processes, make_video, tmp_path, decoded
+):
+    for name in ("broken.mp4", "worse.mp4"):
+        (tmp_path / name).write_bytes(b"this is no video" * 100)
+    names = ["a.mp4", "b.mp4", "broken.mp4", "worse.mp4", *(f"{i}.mp4" for i in range(20))]
+    paths = [tmp_path / name if name in ("broken.mp4", "worse.mp4") else make_video(name) for name in names]
+    store = tmp_path / "store"
+    with pytest.raises(VideoDecodeError, match="broken.mp4") as error:
+        decode_videos(table(paths), RecordingProcessor(**SMALL), store, num_processes)
+    assert (error.value.path, error.value.code) == (str(tmp_path / "broken.mp4"), "not-a-video")
+    tried = decoded()
+    assert {"a.mp4", "b.mp4"} <= set(tried) and len(tried) < len(paths)
+    for name in ("broken.mp4", "worse.mp4"):
+        make_video(name, num_frames=12)
+    frames = decode_videos(table(paths), RecordingProcessor(**SMALL), store, num_processes)
+    assert [len(pixels) for pixels in frames] == [3, 3, 2, 2, *[3] * 20]
+    # A worker may have been stopped with a clip in hand.
+    assert len(set(decoded()) & set(tried) - {"broken.mp4", "worse.mp4"}) <= num_processes
+
+
+def test_a_missing_file_is_an_error_before_any_decoding(make_video, tmp_path, decoded):
+    with pytest.raises(VideoNotFoundError, match="absent.mp4") as error:
+        decode_videos(table([make_video(), tmp_path / "absent.mp4"]), RecordingProcessor(), tmp_path / "store", 1)
+    assert error.value.code == "missing"
+    assert decoded() == [] and not (tmp_path / "store").exists()
+
+
+def test_a_file_that_changes_while_it_is_decoded_is_an_error(make_video, tmp_path, decoded):
+    with pytest.raises(FrameStoreError, match="changing.mp4: found that it changed"):
+        decode_videos(table([make_video("changing.mp4")]), RecordingProcessor(**SMALL), tmp_path / "store", 1)
+    assert files_of(tmp_path / "store") == {}
+
+
+def test_a_decoding_process_that_dies_is_an_error_that_names_the_file(make_video, tmp_path, decoded):
+    names = ("a.mp4", "b.mp4", "deadly.mp4", "c.mp4")
+    videos = table([make_video(name) for name in names])
+    with pytest.raises(FrameStoreError, match="deadly.mp4"):
+        decode_videos(videos, RecordingProcessor(**SMALL), tmp_path / "store", 2)
+    assert 1 <= len(files_of(tmp_path / "store")) <= 3
+
+
+def test_a_decoding_process_that_hangs_is_an_error_that_names_the_file(make_video, tmp_path, decoded, monkeypatch):
+    monkeypatch.setattr(frame_store, "TIME_LIMIT", 1)
+    monkeypatch.setenv("HELD", "held.mp4")
+    videos = table([make_video(name) for name in ("a.mp4", "held.mp4", "b.mp4")])
+    with pytest.raises(FrameStoreError, match="held.mp4.* timed out"):
+        decode_videos(videos, RecordingProcessor(**SMALL), tmp_path / "store", 2)
+
+
+def decode_with_room(limit: int, *args) -> int:
+    """Decode where no file may have more than `limit` bytes, which to the writer is as a disk that is full."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    return len(decode_videos(*args))
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_disk_without_room_is_an_error_that_keeps_what_was_done(num_processes, make_video, tmp_path, decoded):
+    store = tmp_path / "store"
+    small, large = make_video("small.mp4", num_frames=10), make_video("large.mp4", num_frames=120)
+    args = (table([small, large]), RecordingProcessor(**SMALL), store, num_processes)
+    with ProcessPoolExecutor(1, mp_context=FORK) as pool, pytest.raises(FrameStoreError, match="large.mp4") as error:
+        pool.submit(decode_with_room, 10_000, *args).result()
+    assert "File too large" in str(error.value) and str(store) in str(error.value)
+    assert len(files_of(store)) == 1 and list((store / INCOMPLETE).iterdir()) == []
+    decoded()
+    assert_fresh(decode_videos(*args), *reversed(args[:2]))
+    assert decoded()[0] == "large.mp4"
+
+
+def test_a_store_that_cannot_be_a_folder_is_an_error(make_video, tmp_path):
+    (tmp_path / "store").write_text("a file")
+    with pytest.raises(OSError, match="store"):
+        decode_videos(table([make_video()]), DRLVideoProcessor(**SMALL), tmp_path / "store", 1)
+
+
+@pytest.mark.parametrize("damage", [os.unlink, lambda file: os.truncate(file, file.stat().st_size - 1)])
+def test_a_stored_clip_that_is_gone_or_cut_is_an_error_that_names_it(damage, make_video, tmp_path):
+    frames = decode_videos(table([make_video()]), DRLVideoProcessor(**SMALL), tmp_path / "store", 1)
+    damage(frames.files[0])
+    with pytest.raises(FrameStoreError, match=frames.files[0].name):
+        frames[0]
+
+
+# Processes: many at once, and killed ones.
+
+
+def decode_in_own_group(*args) -> None:
+    os.setsid()
+    decode_videos(*args)
+
+
+def is_writing(store: Path) -> bool:
+    """Whether a file has been begun. It may be finished before one looks at it."""
+    for file in (store / INCOMPLETE).glob("*"):
+        try:
+            if file.stat().st_size:
+                return True
+        except FileNotFoundError:
+            pass
+    return False
+
+
+MOMENTS = {
+    "at the start": lambda store: (store / INCOMPLETE).exists(),
+    "in the middle of a file": is_writing,
+    "after one clip": lambda store: len(files_of(store)) >= 1,
+    "after four clips": lambda store: len(files_of(store)) >= 4,
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_kill_9_loses_the_clips_in_hand_at_most_and_leaves_no_wrong_frame(
+    moment, make_video, tmp_path, decoded, monkeypatch
+):
+    # 5 MB a clip, so that there is time to be killed while it is written.
+    videos = table([make_video(f"{i}.mp4", num_frames=40 - i, fps=1, height=48, width=64) for i in range(8)])
+    large = {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}, "max_frames": 100}
+    store = tmp_path / "store"
+    args = (videos, RecordingProcessor(**large), store, 2)
+    monkeypatch.setenv("HELD", "6.mp4 7.mp4")  # so that it cannot be done before it is killed
+    process = FORK.Process(target=decode_in_own_group, args=args)
+    process.start()
+    while not MOMENTS[moment](store):
+        assert process.is_alive()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    monkeypatch.delenv("HELD")
+    kept, begun = files_of(store), decoded()
+    assert len(kept) < 8
+    assert len(begun) - len(kept) <= 2
+
+    frames = decode_videos(*args)
+    # What had been finished was neither decoded nor written again.
+    assert len(decoded()) == 8 - len(kept)
+    assert kept.items() <= files_of(store).items() and len(files_of(store)) == 8
+    assert list((store / INCOMPLETE).iterdir()) == []
+    assert_fresh(frames, args[1], videos)
+
+
+def test_when_the_first_process_alone_is_killed_its_workers_end_and_the_next_run_goes_on(
+    make_video, tmp_path, decoded
+):
+    videos = table([make_video(f"{i}.mp4") for i in range(30)])
+    store = tmp_path / "store"
+    args = (videos, RecordingProcessor(**SMALL), store, 2)
+    process = FORK.Process(target=decode_in_own_group, args=args)
+    process.start()
+    while len(files_of(store)) < 2:
+        assert process.is_alive()
+    process.kill()
+    process.join()
+    assert_fresh(decode_videos(*args), args[1], videos)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        assert time.monotonic() < deadline, "workers of the killed process are still there"
+        time.sleep(0.1)
+
+
+def read_all(*args) -> list[int]:
+    return [int(pixels.sum()) for pixels in decode_videos(*args)]
+
+
+def test_processes_that_come_at_once_decode_each_clip_once(make_video, tmp_path, decoded):
+    videos = table([make_video(f"{i}.mp4", num_frames=20 + 10 * i) for i in range(6)])
+    args = (videos, RecordingProcessor(**SMALL), tmp_path / "store", 2)
+    with ProcessPoolExecutor(3, mp_context=FORK) as pool:
+        found = list(pool.map(read_all, *zip(*[args] * 3, strict=True)))
+    assert sorted(decoded()) == [f"{i}.mp4" for i in range(6)]
+    assert found[0] == found[1] == found[2] == [int(direct(args[1], video).sum()) for video in videos]
+
+
+@pytest.mark.shared
+def test_real_clips_are_stored_as_the_processor_gives_them(shared_dir, tmp_path):
+    names = ("-video-with-dash-.mp4", "drl_video7500.mp4", "decord_rotation_90.mov", "mp4parser_MOV00006.3gp")
+    videos = table([shared_dir / "videos" / name for name in names])
+    processor = DRLVideoProcessor()
+    assert_fresh(decode_videos(videos, processor, tmp_path / "store", 2), processor, videos)
