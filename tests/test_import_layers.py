@@ -14,7 +14,8 @@ from transformers.dynamic_module_utils import get_imports, get_relative_import_f
 PACKAGE = Path(__file__).parents[1] / "src" / "drl_tvr"
 
 MODEL = ("configuration_drl", "interaction", "losses", "encoders_drl", "modeling_drl")
-FLAT_FILES = MODEL + ("video_decoding_drl", "video_processing_drl", "processing_drl")
+VIDEO = ("video_errors_drl", "video_container_drl", "video_decoding_drl", "video_processing_drl")
+FLAT_FILES = MODEL + VIDEO + ("processing_drl",)
 BATCHES = ("data.frames", "data.loading", "data.records")
 BENCHMARKS = ("data.benchmarks", "data.load_benchmark", "data.moving_shapes")
 
@@ -28,7 +29,9 @@ LAYERS = (
     # 2. The model stands on these three; processing stands on transformers.
     ("encoders_drl", "only", ("configuration_drl",)),
     ("modeling_drl", "only", ("configuration_drl", "interaction", "losses", "encoders_drl")),
-    ("video_decoding_drl", "only", ()),
+    ("video_errors_drl", "only", ()),
+    ("video_container_drl", "only", ("video_errors_drl",)),
+    ("video_decoding_drl", "only", ("video_container_drl", "video_errors_drl")),
     ("video_processing_drl", "only", ("video_decoding_drl",)),
     ("processing_drl", "only", ()),
     # 3. Data knows no model; evaluation and training know no benchmark.

@@ -1,16 +1,15 @@
 """What a container says and what it holds: edit lists, cuts, tags, covers and rates that are not true."""
 
 import warnings
-from types import SimpleNamespace
-from unittest.mock import MagicMock
 
 import av
 import numpy as np
 import pytest
 import torch
-from conftest import read_indices, write_video
+from conftest import grey_frames, read_indices, write_video
 
-from drl_tvr.video_decoding_drl import VideoDecodeError, _average_fps, _video_stream, decode_video
+from drl_tvr.video_container_drl import average_fps
+from drl_tvr.video_decoding_drl import VideoDecodeError, decode_video
 from drl_tvr.video_processing_drl import DRLVideoProcessor
 
 
@@ -69,12 +68,21 @@ def test_a_tag_that_is_not_utf8_is_no_hindrance(make_video):
     assert decode_video(path, backend="pyav")[1].total_num_frames == 30
 
 
-def test_the_cover_of_an_audio_file_is_no_video():
-    cover = SimpleNamespace(disposition=av.stream.Disposition.attached_pic, type="video")
-    streams = MagicMock(best=lambda kind: cover, __iter__=lambda self: iter([cover]))
-    container = SimpleNamespace(format=SimpleNamespace(name="mp3"), streams=streams)
-    with pytest.raises(VideoDecodeError, match="no-video-stream"):
-        _video_stream(container, "song.mp3")
+@pytest.mark.parametrize("name", ["song.mp3", "song.mp4"])
+def test_the_cover_of_an_audio_file_is_no_video(tmp_path, name):
+    path = tmp_path / name
+    with av.open(path, "w", format="mp3") as container:
+        sound = container.add_stream("libmp3lame", rate=16000, layout="mono")
+        cover = container.add_stream("png")
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(grey_frames(1)[0], format="rgb24")))
+        for _ in range(40):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1152), dtype=np.int16), format="s16p", layout="mono")
+            frame.sample_rate = 16000
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode())
+    assert error_of(path).code == "no-video-stream"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +95,7 @@ def test_the_cover_of_an_audio_file_is_no_video():
     ],
 )
 def test_a_rate_that_the_timestamps_belie_is_not_believed(stated, num_frames, span, expected):
-    assert _average_fps(stated, num_frames, span) == expected
+    assert average_fps(stated, num_frames, span) == expected
 
 
 def test_frames_that_are_strided_backwards_or_read_only_are_taken():
