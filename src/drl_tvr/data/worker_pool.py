@@ -41,11 +41,11 @@ class Worker:
     """
 
     def __init__(self, function: Callable[[Any], Any], time_limit: float):
-        # Forked from a server that imported the function's module once. A fork of this process could copy a lock that
-        # is held, and a spawned process would import everything again whenever one has to be replaced.
+        # Forked from a server that imported the package once. A fork of this process could copy a lock that is held,
+        # and a spawned process would import everything again whenever one has to be replaced.
         context = multiprocessing.get_context("forkserver")
         unwrapped = function.func if isinstance(function, functools.partial) else function
-        context.set_forkserver_preload([unwrapped.__module__])
+        context.set_forkserver_preload([__name__, unwrapped.__module__])
         self.connection, theirs = context.Pipe()
         self.time_limit = time_limit
         self.has_started = False
