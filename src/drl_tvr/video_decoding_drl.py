@@ -230,6 +230,8 @@ def _decode_pyav(
 ) -> tuple[list[torch.Tensor], int, str | None]:
     """The wanted frames, each (3, height, width), as far as there are any, how many decode, and why not more."""
     wanted, frames, count, size, damage, cause = set(indices), {}, 0, {}, None, None
+    places = index.places()
+    last_place = None
     with open_video(source, name) as container:
         stream = container.streams[index.stream]
         stream.codec_context.thread_type = "AUTO"
@@ -240,9 +242,11 @@ def _decode_pyav(
         try:
             for frame in container.decode(stream):
                 # FFmpeg fills what it cannot decode with what it has, and what refers to that is wrong as well.
-                if frame.is_corrupt:
+                place = places.get(frame.pts)
+                if frame.is_corrupt or None not in (place, last_place) and place > last_place + 1:
                     damage = f"frame {count} of {len(index.packets)} is damaged"
                     break
+                last_place = place
                 if count in wanted:
                     # The first size holds for all, in the rare stream that changes it.
                     size = size or {"width": frame.width, "height": frame.height}

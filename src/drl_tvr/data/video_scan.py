@@ -48,8 +48,10 @@ def find_videos(root: str | os.PathLike) -> VideoScan:
         [`~data.video_scan.VideoScan`]: The paths, and what was left out.
 
     Raises:
-        `OSError`: When the folder, or one in it, can't be read.
+        `OSError`: When there is no such folder, or it or one in it can't be read.
     """
+    if not os.path.isdir(root):
+        raise NotADirectoryError(f"{os.fsdecode(root)}: no such folder.")
     scan, seen = VideoScan(), set()
     left_out: Counter[str] = Counter()
     # Depth first, so that the order of the paths is the order of their names.
