@@ -20,8 +20,9 @@ TEXT_DEMUXERS = ("tty", "bin", "xbin", "adf", "idf")
 # These name other files, and a video is a file of its own.
 PLAYLIST_DEMUXERS = ("hls", "dash", "concat", "imf")
 DRM_TAGS = ("encv", "drmi")  # codec tags of MP4
-# Others have frames that are never shown (VP8, VP9), or packets without one (MPEG-4).
-ONE_FRAME_A_PACKET = ("h264", "hevc")
+# Elsewhere a packet may be a frame that is never shown (VP8), none at all (MPEG-4) or half of one (MPEG-TS).
+FRAME_PER_PACKET_CODECS = ("h264", "hevc")
+FRAME_PER_PACKET_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 MP4_FIRST_BOXES = (b"ftyp", b"mdat", b"moov", b"wide", b"free", b"skip")
 MAX_BOXES = 1000  # real files have about four
 # A file that states its length may end this many seconds early: audio and rounding. At 1 fps it costs a frame at most.
@@ -43,7 +44,7 @@ class VideoIndex:
         packets (`list[tuple[int, int]]`): Timestamp and duration of each frame in units of `time_base`.
         time_base (`Fraction`): Seconds.
         fps (`float`): The average rate, in frames per second.
-        has_times (`bool`): Whether each frame has a time of its own.
+        frame_per_packet (`bool`): Whether every packet is known to give one frame, of the same timestamp.
         for_torchcodec (`bool`): Whether torchcodec can tell the frames apart.
         truncation (`str`, *optional*): Why `packets` is only the readable part of the video.
     """
@@ -53,13 +54,13 @@ class VideoIndex:
     packets: list[tuple[int | None, int]]
     time_base: Fraction
     fps: float
-    has_times: bool
+    frame_per_packet: bool
     for_torchcodec: bool
     truncation: str | None = None
 
     def places(self) -> dict[int, int]:
-        """The place in time of each timestamp, for codecs of which each packet is a frame that is shown."""
-        if not self.has_times or self.codec not in ONE_FRAME_A_PACKET:
+        """The place in time of each timestamp, if `frame_per_packet`."""
+        if not self.frame_per_packet:
             return {}
         return {pts: place for place, pts in enumerate(sorted(pts for pts, _ in self.packets if pts is not None))}
 
@@ -190,18 +191,22 @@ def scan_video(source: str, name: str, allow_truncated: bool = False) -> VideoIn
         if not MIN_FPS <= fps or fps > MAX_FPS and len(packets) > 1:
             found = f"the {len(packets)} frames have the times of {len(packets) / fps:.3g} s ({fps:.3g} a second)"
             raise video_error("bad-duration", name, found, f"{MIN_FPS:.2g} to {MAX_FPS:g} frames a second")
-        has_times = complete and container.format.name != "avi"  # an AVI counts packets
         pixels = stream.codec_context.format
         # See `read_video`; beyond 8 bits the two libraries interpolate colours in different ways.
         addressable = pixels is not None and max(part.bits for part in pixels.components) <= 8
+        codec, form = stream.codec_context.codec.canonical_name, container.format.name
         return VideoIndex(
             stream=stream.index,
-            codec=stream.codec_context.codec.canonical_name,
+            codec=codec,
             packets=packets,
             time_base=stream.time_base,
             fps=fps,
-            has_times=has_times,
-            for_torchcodec=has_times and addressable and damage is None and not source.startswith(URL_PREFIXES),
+            frame_per_packet=complete and codec in FRAME_PER_PACKET_CODECS and form in FRAME_PER_PACKET_CONTAINERS,
+            for_torchcodec=complete
+            and addressable
+            and damage is None
+            and form != "avi"
+            and not source.startswith(URL_PREFIXES),
             truncation=damage,
         )
 

@@ -113,7 +113,7 @@ def decode_video(
     allow_truncated: bool = False,
 ) -> tuple[torch.Tensor, DRLVideoMetadata]:
     """
-    Decodes the frames of a video that [`sample_indices`] selects.
+    Decodes the frames of a video that [`~video_decoding_drl.sample_indices`] selects.
 
     Args:
         path (`str` or `os.PathLike`): A local file, or an http(s) URL that is read in place.
@@ -130,7 +130,7 @@ def decode_video(
         `tuple[torch.Tensor, DRLVideoMetadata]`: The frames, uint8 RGB of shape `(num_frames, 3, height, width)` and
         upright, and `fps`, `duration` in seconds, `total_num_frames`, `frames_indices`, `codec`, `truncation` and the
         `video_backend` that made the pixels. It is `"pyav"` also for a video whose frames torchcodec cannot address
-        (see [`read_video`]).
+        (see [`~video_decoding_drl.read_video`]).
 
     Raises:
         VideoDecodeError: If the file is missing or no video, does not decode whole, or the range is outside it.
@@ -159,13 +159,30 @@ def read_video(
     allow_truncated: bool = False,
 ) -> tuple[torch.Tensor, DRLVideoMetadata]:
     """
-    [`decode_video`] with a sampler of one's own, which takes the `VideoMetadata` and returns ascending indices.
+    [`~video_decoding_drl.decode_video`] with a sampler of one's own.
 
     Either backend decodes in order up to the last frame wanted: groups of pictures are mostly longer than the second
-    between two samples, and a seek ends at a wrong frame where the container's list of key frames is wrong. Damage
-    after the last wanted frame goes unnoticed, unless the container shows it; formats that do not state their length
-    (MPEG-TS, MPEG-PS, ASF, GIF) cannot show that they were cut. torchcodec addresses frames by their time: where that
-    is not unique (or AVI, which has none), or colours go beyond 8 bits, PyAV makes the pixels.
+    between two samples, and a seek ends at a wrong frame where the container's list of key frames is wrong.
+    torchcodec addresses frames by their time: where that is not unique (or AVI, which has none), or colours go beyond
+    8 bits, PyAV makes the pixels.
+
+    The whole container is read, and compared with what its header says, so that a cut shows whatever frames are
+    wanted. What goes unnoticed is damage inside the frames after the last one wanted, damage that the decoder conceals
+    without a word, and a cut in a format that does not state its length (MPEG-TS, MPEG-PS, ASF, GIF).
+
+    Args:
+        path (`str` or `os.PathLike`): A local file, or an http(s) URL that is read in place.
+        sample_indices_fn (`Callable`):
+            Takes the `VideoMetadata` (`total_num_frames`, `fps`, `duration`) and returns ascending indices. It is
+            called again where fewer frames decode than the container has packets.
+        backend (`str`, *optional*): As of [`~video_decoding_drl.decode_video`].
+        allow_truncated (`bool`, *optional*, defaults to `False`): As of [`~video_decoding_drl.decode_video`].
+
+    Returns:
+        `tuple[torch.Tensor, DRLVideoMetadata]`: As [`~video_decoding_drl.decode_video`].
+
+    Raises:
+        VideoDecodeError: As [`~video_decoding_drl.decode_video`].
     """
     has_torchcodec = usable_backend(backend) == "torchcodec"
     name = os.fsdecode(path)
@@ -196,7 +213,7 @@ def read_video(
 
 def usable_backend(backend: str | None = None) -> str:
     """
-    The decoder that [`read_video`] tries first.
+    The decoder that [`~video_decoding_drl.read_video`] tries first.
 
     Args:
         backend (`str`, *optional*): `"pyav"` or `"torchcodec"`. By default torchcodec where it is usable.

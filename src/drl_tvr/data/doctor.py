@@ -141,8 +141,7 @@ def check_videos(
     """Decode many videos in processes, with a progress bar.
 
     Each is decoded by the sampler and the decoder of [`DRLVideoProcessor`], so that the doctor finds what training
-    would find, and misses what training would not see either: damage after the last frame that is sampled, unless the
-    container shows it (see [`decode_video`]), and errors in the picture that the decoder itself does not notice.
+    would find, and misses what training would not see either (see [`~video_decoding_drl.read_video`]).
 
     A video that takes more than `time_limit`, or crashes the decoder, costs one process, which is replaced.
 
@@ -167,7 +166,7 @@ def check_videos(
     Example:
 
     ```python
-    >>> from drl_tvr.data.doctor import check_videos
+    >>> from drl_tvr.data import check_videos
 
     >>> checks = check_videos(["a.mp4", ("b.mp4", 10.0, 20.0)], num_workers=2)  # doctest: +SKIP
     >>> [check.code for check in checks]  # doctest: +SKIP
@@ -238,7 +237,7 @@ def run_doctor(
     Example:
 
     ```python
-    >>> from drl_tvr.data.doctor import format_report, run_doctor
+    >>> from drl_tvr.data import format_report, run_doctor
 
     >>> report = run_doctor("videos", num_workers=8)  # doctest: +SKIP
     >>> report["codes"]  # doctest: +SKIP
