@@ -95,8 +95,10 @@ def test_a_crash_and_a_hang_cost_one_video_each(tmp_path, make_video):
 
 def test_rows_of_a_benchmark_are_checked_with_their_ranges(make_video):
     path = str(make_video(num_frames=30, fps=10))
-    report = run_doctor([(path, None, None), (path, 1.0, 2.0), (path, 5.0, 6.0)], num_workers=1)
-    assert [video["code"] for video in report["videos"]] == ["ok", "ok", "bad-range"]
+    rows = [(path, None, None), (path, 1.0, 2.0), (path, 5.0, 6.0), (path, 0.0, float("nan"))]
+    report = run_doctor(rows, num_workers=1)
+    assert [video["code"] for video in report["videos"]] == ["ok", "ok", "bad-range", "bad-range"]
+    json.dumps(report, allow_nan=False)
     assert report["target"] is None and not report["ok"]
 
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib import metadata
@@ -276,7 +276,10 @@ def run_doctor(
         "settings": settings,
         "versions": {library: version_of(library) for library in LIBRARIES},
         "seconds": time.monotonic() - began,
-        "videos": [asdict(check) for check in checks],
+        # A table's empty cell can be NaN, which JSON has not.
+        "videos": [
+            {key: None if value != value else value for key, value in asdict(check).items()} for check in checks
+        ],
     }
 
 
@@ -298,16 +301,30 @@ def format_report(report: dict) -> str:
     Returns:
         `str`: The text, without colours or control characters.
     """
+    listed = [video for video in report["videos"] if len(report["videos"]) <= MAX_ROWS or video["message"]]
+    lines = [*table_lines(listed), ""] if listed else []
+    num_videos, num_ok = report["num_videos"], report["num_ok"]
+    counts = ", ".join(f"{count} {code}" for code, count in report["codes"].items())
+    lines.append(f"{num_videos} videos, {num_videos - num_ok} with a problem: {counts}")
+    if len(listed) < num_videos:
+        lines.append(f"The {num_videos - len(listed)} videos without a problem have no line here.")
+    if report["left_out"]:
+        left_out = ", ".join(f"{count} {printable(label)}" for label, count in report["left_out"].items())
+        lines.append(f"Left out, as no videos: {left_out}")
+    return "\n".join(lines)
+
+
+def table_lines(videos: list[dict]) -> Iterator[str]:
     rows = [("code", "duration", "fps", "size", "codec", "frames", "decoder", "path")]
     messages = [""]
-    listed = [video for video in report["videos"] if len(report["videos"]) <= MAX_ROWS or video["message"]]
-    for video in listed:
+    for video in videos:
+        seen = video["width"] is not None  # all of a video's figures come together
         rows.append(
             (
                 video["code"],
-                "-" if video["duration"] is None else f"{video['duration']:.2f} s",
-                "-" if video["fps"] is None else f"{video['fps']:.2f}",
-                "-" if video["width"] is None else f"{video['width']}x{video['height']}",
+                f"{video['duration']:.2f} s" if seen else "-",
+                f"{video['fps']:.2f}" if seen else "-",
+                f"{video['width']}x{video['height']}" if seen else "-",
                 video["codec"] or "-",
                 f"{video['num_decoded']}",
                 video["backend"] or "-",
@@ -317,20 +334,10 @@ def format_report(report: dict) -> str:
         message = video["message"].removeprefix(f"{video['path']}: ").removesuffix(f" [{video['code']}]")
         messages.append(printable(message))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
     for row, message in zip(rows, messages, strict=True):
-        lines.append("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         if message:
-            lines.append(f"    {message}")
-    num_videos, num_ok = report["num_videos"], report["num_ok"]
-    counts = ", ".join(f"{count} {code}" for code, count in report["codes"].items())
-    lines += ["", f"{num_videos} videos, {num_videos - num_ok} with a problem: {counts}"]
-    if len(listed) < num_videos:
-        lines.append(f"The {num_videos - len(listed)} videos without a problem have no line here.")
-    if report["left_out"]:
-        left_out = ", ".join(f"{count} {printable(label)}" for label, count in report["left_out"].items())
-        lines.append(f"Left out, as no videos: {left_out}")
-    return "\n".join(lines)
+            yield f"    {message}"
 
 
 def printable(text: str) -> str:

@@ -159,7 +159,8 @@ def map_in_processes(
                     workers.remove(worker)
                     result = worker.failure()
                     if not worker.has_started:
-                        raise RuntimeError(f"worker processes do not start: {result.message}") from error
+                        hint = 'a script must do its work under `if __name__ == "__main__":`, since they import it'
+                        raise RuntimeError(f"worker processes do not start: {result.message}; {hint}") from error
                 else:
                     following = next(pending, None)
                     if following is not None:
