@@ -49,6 +49,7 @@ def write_video(
     frames: np.ndarray,
     fps: int | Fraction = 10,
     codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
     rotation: int | None = None,
     options: dict[str, str] | None = None,
     seekable: bool = True,
@@ -60,7 +61,7 @@ def write_video(
         with av.open(target, "w", format=muxer, options=options or {}) as container:
             stream = container.add_stream(codec, rate=fps, options={"crf": "8"} if codec != "mpeg4" else {})
             stream.height, stream.width = frames.shape[1:3]
-            stream.pix_fmt = "yuv420p"
+            stream.pix_fmt = pix_fmt
             if rotation is not None:
                 stream.set_display_rotation(rotation)
             for frame in frames:

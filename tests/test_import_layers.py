@@ -22,7 +22,8 @@ MODEL = (
     "pair_scoring_drl",
     "modeling_drl",
 )
-FLAT_FILES = MODEL + ("video_decoding_drl", "video_processing_drl", "processing_drl")
+VIDEO = ("video_errors_drl", "video_container_drl", "video_decoding_drl", "video_processing_drl")
+FLAT_FILES = MODEL + VIDEO + ("processing_drl",)
 BATCHES = ("data.frame_store", "data.loading", "data.records")
 BENCHMARKS = ("data.benchmarks", "data.load_benchmark", "data.moving_shapes")
 
@@ -38,7 +39,9 @@ LAYERS = (
     ("encoders_drl", "only", ("configuration_drl", "outputs_drl")),
     ("pair_scoring_drl", "only", ("configuration_drl", "encoders_drl")),
     ("modeling_drl", "only", MODEL),
-    ("video_decoding_drl", "only", ()),
+    ("video_errors_drl", "only", ()),
+    ("video_container_drl", "only", ("video_errors_drl",)),
+    ("video_decoding_drl", "only", ("video_container_drl", "video_errors_drl")),
     ("video_processing_drl", "only", ("video_decoding_drl",)),
     ("processing_drl", "only", ()),
     ("original_names", "only", ("configuration_drl",)),

@@ -144,13 +144,13 @@ def test_a_name_is_only_a_name(make_video, monkeypatch, name):
 
 
 def test_fewer_frames_than_packets_are_sampled_anew(make_video, monkeypatch):
-    scan = video_decoding_drl._scan
+    scan = video_decoding_drl.scan_video
 
-    def scan_too_many(source, name):
-        index = scan(source, name)
+    def scan_too_many(*args):
+        index = scan(*args)
         return dataclasses.replace(index, packets=index.packets + [(None, 0)] * 20)
 
-    monkeypatch.setattr(video_decoding_drl, "_scan", scan_too_many)
+    monkeypatch.setattr(video_decoding_drl, "scan_video", scan_too_many)
     frames, metadata = decode_video(make_video(num_frames=30, fps=10), max_frames=2, backend="pyav")
     assert metadata.frames_indices == read_indices(frames) == [0, 20]
     assert metadata.total_num_frames == 30

@@ -8,12 +8,14 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import torch
 from transformers.utils import is_av_available, is_torchcodec_usable, logging, requires_backends
 from transformers.video_utils import VideoMetadata
+
+from .video_container_drl import MAX_PIXELS, VideoIndex, locate_video, open_video, scan_video
+from .video_errors_drl import VideoDecodeError, VideoNotFoundError, video_error
 
 
 if is_av_available():
@@ -21,40 +23,21 @@ if is_av_available():
 
 logger = logging.get_logger(__name__)
 
-URL_PREFIXES = ("http://", "https://")
-URL_TIMEOUT = 30.0  # seconds without an answer
-# FFmpeg takes any file with one of their extensions (.txt, .bin, ...) for a text-mode screen, and draws it.
-TEXT_DEMUXERS = ("tty", "bin", "xbin", "adf", "idf")
-# These name other files, and a video is a file of its own.
-PLAYLIST_DEMUXERS = ("hls", "dash", "concat", "imf")
-# A file that states its length may end this many seconds early: audio and rounding. At 1 fps it costs a frame at most.
-LENGTH_TOLERANCE = 1.0
 
-
-class VideoDecodeError(ValueError):
+@dataclass
+class DRLVideoMetadata(VideoMetadata):
     """
-    A video that cannot be turned into the frames that were asked for.
+    transformers' `VideoMetadata`, with what only a file has.
 
     Args:
-        message (`str`): The file, what was found and what was expected.
-        path (`str`, *optional*, defaults to `""`): The path or URL as the caller gave it.
-        code (`str`, *optional*, defaults to `""`):
-            One of `"missing"`, `"empty"`, `"not-a-video"`, `"no-video-stream"`, `"encrypted"`, `"no-frames"`,
-            `"truncated"`, `"bad-range"`. It is stable: branch on it rather than on the message.
+        codec (`str`, *optional*): FFmpeg's name of the codec.
+        truncation (`str`, *optional*):
+            What is wrong with the file, where `allow_truncated` took its readable part. `total_num_frames` and
+            `duration` are those of that part.
     """
 
-    # The message comes first and alone suffices: a `DataLoader` rebuilds a worker's error from it.
-    def __init__(self, message: str, path: str = "", code: str = ""):
-        super().__init__(message)
-        self.path = path
-        self.code = code
-
-    def __reduce__(self):
-        return type(self), (str(self), self.path, self.code)
-
-
-class VideoNotFoundError(VideoDecodeError, FileNotFoundError):
-    """A [`VideoDecodeError`] of code `"missing"`, which is also a `FileNotFoundError`."""
+    codec: str | None = None
+    truncation: str | None = None
 
 
 def sample_indices(
@@ -111,7 +94,7 @@ def sample_indices(
         # Said positively, so that NaN fails too.
         if not (0 <= begin < stop and begin * avg_fps < num_frames):
             found = f"found start={start} and end={end} in a video of {duration:.3f} s"
-            raise _error("bad-range", name, found, "0 <= start < end with start inside the video")
+            raise video_error("bad-range", name, found, "0 <= start < end with start inside the video")
         first, last = int(begin * avg_fps), min(int(min(stop, duration) * avg_fps), num_frames - 1)
     stride = 1 if fps is None or avg_fps is None else max(1, round(avg_fps / fps))
     positions = range(first, last + 1, stride)
@@ -127,9 +110,10 @@ def decode_video(
     start: float | None = None,
     end: float | None = None,
     backend: str | None = None,
-) -> tuple[torch.Tensor, VideoMetadata]:
+    allow_truncated: bool = False,
+) -> tuple[torch.Tensor, DRLVideoMetadata]:
     """
-    Decodes the frames of a video that [`sample_indices`] selects.
+    Decodes the frames of a video that [`~video_decoding_drl.sample_indices`] selects.
 
     Args:
         path (`str` or `os.PathLike`): A local file, or an http(s) URL that is read in place.
@@ -138,11 +122,15 @@ def decode_video(
         start (`float`, *optional*): Where to begin, in seconds.
         end (`float`, *optional*): Where to stop, in seconds.
         backend (`str`, *optional*): `"pyav"` or `"torchcodec"`. By default torchcodec where it is usable.
+        allow_truncated (`bool`, *optional*, defaults to `False`):
+            Take the readable part of a file that ends early or is damaged, from its first frame to the last before
+            the damage, as if that were the video. The metadata's `truncation` then says so.
 
     Returns:
-        `tuple[torch.Tensor, VideoMetadata]`: The frames, uint8 RGB of shape `(num_frames, 3, height, width)`, upright,
-        and `fps`, `duration` in seconds, `total_num_frames`, `frames_indices` and the `video_backend` that made the
-        pixels. It is `"pyav"` also for a video whose frames torchcodec cannot address (see [`read_video`]).
+        `tuple[torch.Tensor, DRLVideoMetadata]`: The frames, uint8 RGB of shape `(num_frames, 3, height, width)` and
+        upright, and `fps`, `duration` in seconds, `total_num_frames`, `frames_indices`, `codec`, `truncation` and the
+        `video_backend` that made the pixels. It is `"pyav"` also for a video whose frames torchcodec cannot address
+        (see [`~video_decoding_drl.read_video`]).
 
     Raises:
         VideoDecodeError: If the file is missing or no video, does not decode whole, or the range is outside it.
@@ -161,20 +149,78 @@ def decode_video(
     def sample(metadata: VideoMetadata) -> list[int]:
         return sample_indices(metadata.total_num_frames, metadata.fps, fps, max_frames, start, end, name)
 
-    return read_video(path, sample, backend)
+    return read_video(path, sample, backend, allow_truncated)
 
 
 def read_video(
-    path: str | os.PathLike, sample_indices_fn: Callable[[VideoMetadata], list[int]], backend: str | None = None
-) -> tuple[torch.Tensor, VideoMetadata]:
+    path: str | os.PathLike,
+    sample_indices_fn: Callable[[VideoMetadata], list[int]],
+    backend: str | None = None,
+    allow_truncated: bool = False,
+) -> tuple[torch.Tensor, DRLVideoMetadata]:
     """
-    [`decode_video`] with a sampler of one's own, which takes the `VideoMetadata` and returns ascending indices.
+    [`~video_decoding_drl.decode_video`] with a sampler of one's own.
 
     Either backend decodes in order up to the last frame wanted: groups of pictures are mostly longer than the second
-    between two samples, and a seek ends at a wrong frame where the container's list of key frames is wrong. Damage
-    after the last wanted frame goes unnoticed, unless the container shows it; formats that do not state their length
-    (MPEG-TS, MPEG-PS, ASF, GIF) cannot show that they were cut. torchcodec addresses frames by their time: where that
-    is not unique (or AVI, which has none), or colours go beyond 8 bits, PyAV makes the pixels.
+    between two samples, and a seek ends at a wrong frame where the container's list of key frames is wrong.
+    torchcodec addresses frames by their time: where that is not unique (or AVI, which has none), or colours go beyond
+    8 bits, PyAV makes the pixels.
+
+    The whole container is read, and compared with what its header says, so that a cut shows whatever frames are
+    wanted. What goes unnoticed is damage inside the frames after the last one wanted, damage that the decoder conceals
+    without a word, and a cut in a format that does not state its length (MPEG-TS, MPEG-PS, ASF, GIF).
+
+    Args:
+        path (`str` or `os.PathLike`): A local file, or an http(s) URL that is read in place.
+        sample_indices_fn (`Callable`):
+            Takes the `VideoMetadata` (`total_num_frames`, `fps`, `duration`) and returns ascending indices. It is
+            called again where fewer frames decode than the container has packets.
+        backend (`str`, *optional*): As of [`~video_decoding_drl.decode_video`].
+        allow_truncated (`bool`, *optional*, defaults to `False`): As of [`~video_decoding_drl.decode_video`].
+
+    Returns:
+        `tuple[torch.Tensor, DRLVideoMetadata]`: As [`~video_decoding_drl.decode_video`].
+
+    Raises:
+        VideoDecodeError: As [`~video_decoding_drl.decode_video`].
+    """
+    has_torchcodec = usable_backend(backend) == "torchcodec"
+    name = os.fsdecode(path)
+    source = locate_video(name)
+    index = scan_video(source, name, allow_truncated)
+    num_frames = len(index.packets)
+    metadata = DRLVideoMetadata(
+        num_frames, fps=index.fps, duration=num_frames / index.fps, codec=index.codec, truncation=index.truncation
+    )
+    indices = _sample(metadata, sample_indices_fn, name)
+    frames = _decode_torchcodec(source, index, indices) if has_torchcodec and index.for_torchcodec else None
+    metadata.video_backend = "pyav" if frames is None else "torchcodec"
+    if frames is None:
+        frames, num_decoded, damage = _decode_pyav(source, name, index, indices, allow_truncated)
+        if len(frames) < len(indices):
+            if damage is None:
+                found = f"{num_frames} packets give {num_decoded} frames"
+                logger.warning(f"{name}: {found}; the sampler counts the frames")
+            metadata.truncation = damage or metadata.truncation
+            metadata.total_num_frames, metadata.duration = num_decoded, num_decoded / index.fps
+            indices = _sample(metadata, sample_indices_fn, name)
+            frames, _, _ = _decode_pyav(source, name, index, indices, allow_truncated)
+        frames = torch.stack(frames)
+    metadata.frames_indices = indices
+    metadata.height, metadata.width = frames.shape[-2:]
+    return frames, metadata
+
+
+def usable_backend(backend: str | None = None) -> str:
+    """
+    The decoder that [`~video_decoding_drl.read_video`] tries first.
+
+    Args:
+        backend (`str`, *optional*): `"pyav"` or `"torchcodec"`. By default torchcodec where it is usable.
+
+    Raises:
+        ValueError: For another name.
+        ImportError: If `backend="torchcodec"` and it is not usable, or PyAV is not installed.
     """
     requires_backends(read_video, ["av"])
     if backend not in (None, "pyav", "torchcodec"):
@@ -182,163 +228,42 @@ def read_video(
     has_torchcodec = backend != "pyav" and is_torchcodec_usable(decode="video")
     if backend == "torchcodec" and not has_torchcodec:
         raise ImportError("backend='torchcodec' needs torchcodec and FFmpeg's libraries on the system; use 'pyav'")
-    name = os.fsdecode(path)
-    source = _locate(name)
-    index = _scan(source, name)
-    num_frames = len(index.packets)
-    metadata = VideoMetadata(num_frames, fps=index.fps, duration=num_frames / index.fps)
-    indices = sample_indices_fn(metadata)
-    frames = _decode_torchcodec(source, index, indices) if has_torchcodec and index.for_torchcodec else None
-    metadata.video_backend = "pyav" if frames is None else "torchcodec"
-    if frames is None:
-        frames, num_decoded = _decode_pyav(source, name, index, indices)
-        if len(frames) < len(indices):
-            logger.warning(f"{name}: {num_frames} packets give {num_decoded} frames; the sampler counts the frames")
-            metadata.total_num_frames, metadata.duration = num_decoded, num_decoded / index.fps
-            indices = sample_indices_fn(metadata)
-            frames, _ = _decode_pyav(source, name, index, indices)
-        frames = torch.stack(frames)
-    metadata.frames_indices = indices
-    metadata.height, metadata.width = frames.shape[-2:]
-    return frames, metadata
+    return "torchcodec" if has_torchcodec else "pyav"
 
 
-@dataclass(frozen=True)
-class _Index:
-    """What the container says of a video stream once it was read to its end."""
-
-    stream: int
-    packets: list[tuple[int | None, int]]  # timestamp and duration in units of `time_base`
-    time_base: Fraction
-    fps: float
-    for_torchcodec: bool
-
-
-def _error(code: str, name: str, found: str, expected: str, kind: type = VideoDecodeError) -> VideoDecodeError:
-    return kind(f"{name}: {found}, expected {expected} [{code}]", name, code)
-
-
-def _locate(name: str) -> str:
-    """The absolute path of a local file (or the URL), which FFmpeg reads as neither an option nor a protocol."""
-    if name.startswith(URL_PREFIXES):
-        return name
-    source = os.path.abspath(name)
-    if not os.path.exists(source):
-        raise _error("missing", name, f"no such file (looked at {source})", "a video file", VideoNotFoundError)
-    if not os.path.isfile(source):
-        found = "a directory" if os.path.isdir(source) else "something that is not a regular file"
-        raise _error("not-a-video", name, f"found {found}", "a video file")
-    if os.path.getsize(source) == 0:
-        raise _error("empty", name, "found 0 bytes", "a video file")
-    return source
-
-
-def _open(source: str, name: str) -> "av.container.InputContainer":
-    is_url = source.startswith(URL_PREFIXES)
-    # Only the protocols needed: a playlist under a video's name must not make FFmpeg read other files or hosts.
-    options = {"protocol_whitelist": "http,https,tcp,tls" if is_url else "file"}
-    # Up to version 18 a tag that is not UTF-8 is fatal by default; from 19 on the argument is gone.
-    tags = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+def _sample(metadata: DRLVideoMetadata, sample_indices_fn: Callable, name: str) -> list[int]:
     try:
-        return av.open(source, options=options, timeout=URL_TIMEOUT if is_url else None, **tags)
-    except av.FFmpegError as error:
-        if is_url and not isinstance(error, av.InvalidDataError):
-            found = f"the server does not give it ({error})"
-            raise _error("missing", name, found, "a video", VideoNotFoundError) from error
-        if not is_url:
-            with open(source, "rb") as file:  # a file that may not be read says so here
-                if file.read(8)[4:] == b"ftyp":
-                    found = "found an MP4 without its index (moov), probably cut off"
-                    raise _error("truncated", name, found, "the whole file") from error
-        raise _error("not-a-video", name, "found data in no known video format", "a video") from error
+        return sample_indices_fn(metadata)
+    except VideoDecodeError as error:
+        if metadata.truncation is None:
+            raise
+        # The range may well be in the whole video.
+        expected = "a readable part that holds `start`"
+        raise video_error("truncated", name, metadata.truncation, expected) from error
 
 
-def _scan(source: str, name: str) -> _Index:
-    """Reads all packets without decoding them and checks that the container holds what it promises."""
-    with _open(source, name) as container:
-        stream = _video_stream(container, name)
-        packets, encrypted, partial, end = [], False, False, 0.0
-        try:
-            for packet in container.demux([other for other in container.streams if other.type in ("video", "audio")]):
-                if packet.size and packet.pts is not None:
-                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-                # Packets outside the edit list are decoded, since others refer to them, but never shown.
-                if packet.size and packet.stream.index == stream.index and not packet.is_discard:
-                    packets.append((packet.pts, packet.duration or 0))
-                    encrypted = encrypted or packet.has_sidedata("encryption_info")
-                    partial = packet.is_corrupt
-        except av.FFmpegError as error:
-            found = f"reading stops after {len(packets)} frames ({error})"
-            raise _error("truncated", name, found, "the whole file") from error
-        if not packets or stream.codec_context is None:
-            found = f"no frame can be decoded (the header promises {stream.frames})"
-            raise _error("no-frames", name, found, "at least one frame")
-        if encrypted:
-            raise _error("encrypted", name, "its frames are encrypted", "a video without DRM")
-        if partial or _promises_more(container, stream, end):
-            found = f"the file ends after {len(packets)} frames ({end:.3f} s)"
-            raise _error("truncated", name, found, f"the {stream.frames or 'longer video'} that it promises")
-        timestamps = [timestamp for timestamp, _ in packets]
-        complete = None not in timestamps and len(set(timestamps)) == len(timestamps)
-        span = float((max(timestamps) - min(timestamps)) * stream.time_base) if complete else 0.0
-        pixels = stream.codec_context.format
-        # See `read_video`; beyond 8 bits the two libraries interpolate colours in different ways.
-        addressable = pixels is not None and max(part.bits for part in pixels.components) <= 8
-        return _Index(
-            stream=stream.index,
-            packets=packets,
-            time_base=stream.time_base,
-            fps=_average_fps(float(stream.average_rate or 0), len(packets), span),
-            for_torchcodec=complete
-            and addressable
-            and container.format.name != "avi"
-            and not source.startswith(URL_PREFIXES),
-        )
-
-
-def _video_stream(container: "av.container.InputContainer", name: str) -> "av.VideoStream":
-    form = container.format.name
-    if form in TEXT_DEMUXERS + PLAYLIST_DEMUXERS or form == "image2" or form.endswith("_pipe"):
-        raise _error("not-a-video", name, f"found a text, a playlist or a still image (format {form!r})", "a video")
-    stream = container.streams.best("video")
-    # The cover of an audio file is a video stream, too.
-    if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
-        kinds = ", ".join(other.type for other in container.streams) or "none"
-        raise _error("no-video-stream", name, f"no video among its streams ({kinds})", "a video stream")
-    return stream
-
-
-def _promises_more(container: "av.container.InputContainer", stream: "av.VideoStream", end: float) -> bool:
-    """Whether the container says that there is more than the packets up to `end`, in seconds, that it holds."""
-    form = container.format.name
-    if form.startswith("mov"):
-        return any(entry.pos + entry.size > container.size for entry in stream.index_entries)
-    promised = 0.0  # other formats do not say
-    if form == "avi" and stream.average_rate:
-        promised = stream.frames / float(stream.average_rate)
-    elif form in ("matroska,webm", "flv"):
-        promised = (container.duration or 0) / av.time_base
-    return promised - end > LENGTH_TOLERANCE
-
-
-def _average_fps(stated: float, num_frames: int, span: float) -> float:
-    """The stated rate, unless the `span` in seconds between first and last frame belies it by more than a factor 2."""
-    measured = (num_frames - 1) / span if span > 0 else 0.0
-    if stated > 0 and (measured == 0 or 0.5 <= stated / measured <= 2):
-        return stated
-    return measured or 1.0
-
-
-def _decode_pyav(source: str, name: str, index: _Index, indices: list[int]) -> tuple[list[torch.Tensor], int]:
-    """The wanted frames, each (3, height, width), as far as there are any, and the number of frames decoded."""
-    wanted, frames, count, size = set(indices), {}, 0, {}
-    with _open(source, name) as container:
+def _decode_pyav(
+    source: str, name: str, index: VideoIndex, indices: list[int], allow_truncated: bool
+) -> tuple[list[torch.Tensor], int, str | None]:
+    """The wanted frames, each (3, height, width), as far as there are any, how many decode, and why not more."""
+    wanted, frames, count, size, damage, cause = set(indices), {}, 0, {}, None, None
+    places = index.places()
+    last_place = None
+    with open_video(source, name) as container:
         stream = container.streams[index.stream]
         stream.codec_context.thread_type = "AUTO"
         # All cores for a single process, one for each worker of a `DataLoader`, which sets torch's number to 1.
         stream.codec_context.thread_count = torch.get_num_threads()
+        # A frame may be larger than the header says.
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         try:
             for frame in container.decode(stream):
+                # FFmpeg fills what it cannot decode with what it has, and what refers to that is wrong as well.
+                place = places.get(frame.pts)
+                if frame.is_corrupt or None not in (place, last_place) and place > last_place + 1:
+                    damage = f"frame {count} of {len(index.packets)} is damaged"
+                    break
+                last_place = place
                 if count in wanted:
                     # The first size holds for all, in the rare stream that changes it.
                     size = size or {"width": frame.width, "height": frame.height}
@@ -348,15 +273,17 @@ def _decode_pyav(source: str, name: str, index: _Index, indices: list[int]) -> t
                 if count > indices[-1]:
                     break
         except av.FFmpegError as error:
-            found = f"decoding stops after {count} of {len(index.packets)} frames ({error.strerror})"
-            code = "truncated" if count else "no-frames"
-            raise _error(code, name, found, "a file that decodes whole") from error
+            damage = f"decoding stops after {count} of {len(index.packets)} frames ({error.strerror})"
+            cause = error
     if count == 0:
-        raise _error("no-frames", name, f"none of {len(index.packets)} frames decodes", "at least one frame")
-    return [frames[i] for i in indices if i in frames], count
+        found = damage or f"none of {len(index.packets)} frames decodes"
+        raise video_error("no-frames", name, found, "at least one frame") from cause
+    if damage is not None and not allow_truncated:
+        raise video_error("truncated", name, damage, "a file that decodes whole") from cause
+    return [frames[i] for i in indices if i in frames], count, damage
 
 
-def _decode_torchcodec(source: str, index: _Index, indices: list[int]) -> torch.Tensor | None:
+def _decode_torchcodec(source: str, index: VideoIndex, indices: list[int]) -> torch.Tensor | None:
     """The wanted frames, (num_frames, 3, height, width), or `None` where torchcodec does not give exactly these."""
     packets = sorted(index.packets)
     # With the first frame as the only key frame torchcodec never seeks, and it need not scan the file again.
@@ -377,3 +304,14 @@ def _decode_torchcodec(source: str, index: _Index, indices: list[int]) -> torch.
         return None
     expected = torch.tensor([float(packets[i][0] * index.time_base) for i in indices], dtype=torch.float64)
     return batch.data if torch.allclose(batch.pts_seconds.double(), expected, rtol=0, atol=1e-4) else None
+
+
+__all__ = [
+    "DRLVideoMetadata",
+    "VideoDecodeError",
+    "VideoNotFoundError",
+    "decode_video",
+    "read_video",
+    "sample_indices",
+    "usable_backend",
+]

@@ -30,8 +30,11 @@ class DRLVideoProcessorKwargs(VideosKwargs, total=False):
         Where to begin, in seconds: one for all videos, or a list with a number or `None` for each.
     end (`float` or `list[float]`, *optional*):
         Where to stop, in seconds, as `start`. Beyond the end of a video it means the end.
+    allow_truncated (`bool`, *optional*, defaults to `self.allow_truncated`):
+        Take the readable part of a file that ends early or is damaged, instead of raising [`VideoDecodeError`].
     """
 
+    allow_truncated: bool | None
     max_frames: int | None
     start: float | int | list | tuple | None
     end: float | int | list | tuple | None
@@ -53,6 +56,8 @@ class DRLVideoProcessor(BaseVideoProcessor):
     Args:
         fps (`float`, *optional*, defaults to 1): Frames to take per second; `None` passed to a call takes all.
         max_frames (`int`, *optional*, defaults to 12): The most frames to take (64 for ActivityNet and DiDeMo).
+        allow_truncated (`bool`, *optional*, defaults to `False`):
+            Take the readable part of a file that ends early or is damaged. The metadata's `truncation` then says so.
         kwargs: The other fields of `VideosKwargs`, such as `size` and `crop_size`.
 
     Example:
@@ -85,6 +90,7 @@ class DRLVideoProcessor(BaseVideoProcessor):
     do_sample_frames = True
     fps = 1
     max_frames = 12
+    allow_truncated = False
     valid_kwargs = DRLVideoProcessorKwargs
     model_input_names = ["pixel_values_videos", "video_mask"]
 
@@ -115,6 +121,8 @@ class DRLVideoProcessor(BaseVideoProcessor):
                 raise ValueError(f"`{key}` selects frames, and `do_sample_frames=False` takes them all: pass only one")
         kwargs["video_metadata"] = _metadata_of_arrays(videos, kwargs.get("video_metadata"))
         kwargs["input_data_format"] = ChannelDimension.FIRST
+        allow_truncated = bool(kwargs.get("allow_truncated", self.allow_truncated))
+        videos = [(video, allow_truncated) if isinstance(video, str) else video for video in videos]
         return super().preprocess(videos, **kwargs)
 
     def sample_frames(
@@ -152,19 +160,19 @@ class DRLVideoProcessor(BaseVideoProcessor):
 
     def _decode_and_sample_videos(
         self,
-        videos: list[str | torch.Tensor],
+        videos: list[tuple[str, bool] | torch.Tensor],
         video_metadata: list[VideoMetadata],
         do_sample_frames: bool | None = None,
         sample_indices_fn: Callable | None = None,
     ) -> tuple[list[torch.Tensor], list[VideoMetadata]]:
         sampled = []
         for index, (video, metadata) in enumerate(zip(videos, video_metadata, strict=True)):
+            path, allow_truncated = video if isinstance(video, tuple) else (None, False)
             sample = _all_frames
             if do_sample_frames:
-                name = video if isinstance(video, str) else f"videos[{index}]"
-                sample = partial(sample_indices_fn, index=index, name=name)
-            if isinstance(video, str):
-                sampled.append(read_video(video, sample))
+                sample = partial(sample_indices_fn, index=index, name=path or f"videos[{index}]")
+            if path is not None:
+                sampled.append(read_video(path, sample, allow_truncated=allow_truncated))
             else:
                 metadata.frames_indices = sample(metadata)
                 sampled.append((video[metadata.frames_indices], metadata))

@@ -1,0 +1,171 @@
+"""The doctor on real files, in real processes."""
+
+import dataclasses
+import json
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+from conftest import write_video
+
+from drl_tvr.data.doctor import VideoCheck, check_video, check_videos, format_report, run_doctor
+from drl_tvr.video_errors_drl import VIDEO_ERROR_CODES
+
+
+BROKEN_CLIPS = {
+    "audioonly_mp4parser_count-english-audio.mp4": "no-video-stream",
+    "broken_decord_corrupted.mp4": "truncated",
+    "broken_moviepy_empty_0bytes.webm": "empty",
+    "broken_mp4parse_invalid_userdata.mp4": "no-frames",
+    "broken_mp4parse_short-cenc_encrypted.mp4": "encrypted",
+}
+
+
+def check_or_die(video, **settings):
+    """A check that crashes or hangs on files of these names, as a decoder's bug would."""
+    path = str(video)
+    if path.endswith("crash.mp4"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if path.endswith("hang.mp4"):
+        time.sleep(600)
+    return check_video(video, **settings)
+
+
+@pytest.fixture
+def cut_video(tmp_path):
+    """A file of 60 frames at 10 a second of which 29 are left, one of them in part."""
+    noise = np.random.default_rng(0).integers(0, 255, (60, 48, 64, 3), dtype=np.uint8)
+    path = write_video(tmp_path / "cut.mkv", noise, options={"cluster_time_limit": "100"})
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    return path
+
+
+def test_a_check_tells_what_training_would_get(make_video):
+    check = check_video((make_video(num_frames=40, fps=10), 1.0, 2.5))
+    assert (check.ok, check.code, check.message) == (True, "ok", "")
+    assert (check.start, check.end) == (1.0, 2.5)
+    assert (check.duration, check.fps, check.width, check.height) == (4.0, 10.0, 64, 48)
+    assert (check.codec, check.num_frames, check.num_decoded, check.backend) == ("h264", 40, 2, "pyav")
+
+
+def test_a_folder_is_checked_in_processes(tmp_path, make_video, make_audio):
+    for name in ("b.mp4", "sub/a.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        make_video(name)
+    make_audio("sound.mp4")
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "video.txt").write_text("a caption")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    os.symlink("nowhere", tmp_path / "gone.mp4")
+    report = run_doctor(tmp_path, num_workers=2, fps=2.0, max_frames=5)
+    assert {os.path.relpath(video["path"], tmp_path): video["code"] for video in report["videos"]} == {
+        "b.mp4": "ok",
+        "empty.mp4": "empty",
+        "gone.mp4": "missing",
+        "pipe.mp4": "not-a-video",
+        "sound.mp4": "no-video-stream",
+        "sub/a.mp4": "ok",
+        "text.mp4": "not-a-video",
+    }
+    assert report["ok"] is False
+    assert (report["num_videos"], report["num_ok"]) == (7, 2)
+    assert report["codes"] == {"ok": 2, "not-a-video": 2, "empty": 1, "missing": 1, "no-video-stream": 1}
+    assert report["left_out"] == {".txt": 1}
+    assert report["versions"]["av"] and report["settings"]["fps"] == 2.0
+    assert [video["num_decoded"] for video in report["videos"] if video["ok"]] == [5, 5]
+    assert json.loads(json.dumps(report)) == report
+    text = format_report(report)
+    assert "7 videos, 5 with a problem: 2 ok, 2 not-a-video" in text
+    assert "Left out, as no videos: 1 .txt" in text
+    assert all(video["path"] in text for video in report["videos"])
+
+
+def test_a_crash_and_a_hang_cost_one_video_each(tmp_path, make_video):
+    paths = [make_video(name) for name in ("a.mp4", "crash.mp4", "b.mp4", "hang.mp4", "c.mp4")]
+    checks = check_videos(paths, num_workers=2, time_limit=5.0, check_fn=check_or_die)
+    assert [check.path for check in checks] == [str(path) for path in paths]
+    assert [check.code for check in checks] == ["ok", "decoder-crashed", "ok", "timeout", "ok"]
+    assert "SIGSEGV" in checks[1].message and str(paths[1]) in checks[1].message
+    assert "not done after 5 s" in checks[3].message and checks[3].seconds >= 5
+
+
+def test_rows_of_a_benchmark_are_checked_with_their_ranges(make_video):
+    path = str(make_video(num_frames=30, fps=10))
+    rows = [(path, None, None), (path, 1.0, 2.0), (path, 5.0, 6.0), (path, 0.0, float("nan"))]
+    report = run_doctor(rows, num_workers=1)
+    assert [video["code"] for video in report["videos"]] == ["ok", "ok", "bad-range", "bad-range"]
+    json.dumps(report, allow_nan=False)
+    assert report["target"] is None and not report["ok"]
+
+
+def test_a_readable_part_is_used_only_when_asked(cut_video):
+    strict = check_video(cut_video)
+    assert (strict.ok, strict.code) == (False, "truncated")
+    check = check_video(cut_video, allow_truncated=True)
+    assert (check.ok, check.code) == (True, "truncated")
+    assert "readable part" in check.message
+    assert 0 < check.num_frames < 60 and check.duration == check.num_frames / 10
+    assert check.num_decoded == -(-check.num_frames // 10)
+
+
+def test_all_ok_is_ok(make_video):
+    path = make_video()
+    report = run_doctor(path, num_workers=1)
+    assert report["ok"] and report["codes"] == {"ok": 1} and report["target"] == str(path)
+
+
+def test_long_reports_list_problems_alone():
+    ok = {"path": "ok.mp4", "code": "ok", "message": ""}
+    empty = {"path": "a\n\x1b[31m\udcff.mp4", "code": "empty", "message": "a\n\x1b[31m\udcff.mp4: 0 bytes [empty]"}
+    fields = dataclasses.asdict(VideoCheck(""))
+    videos = [fields | ok] * 150 + [fields | empty]
+    report = {"videos": videos, "num_videos": 151, "num_ok": 150, "codes": {"ok": 150, "empty": 1}, "left_out": {}}
+    text = format_report(report)
+    assert "ok.mp4" not in text and "The 150 videos without a problem have no line" in text
+    assert r"a\n\x1b[31m\udcff.mp4" in text and "    0 bytes\n" in text
+    text.encode()
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"fps": 0}, "`fps` must be above 0"),
+        ({"max_frames": 0}, "`max_frames` must be at least 1"),
+        ({"num_workers": 0}, "`num_workers` must be at least 1"),
+        ({"time_limit": 0}, "`time_limit` must be above 0"),
+        ({"time_limit": float("nan")}, "`time_limit` must be above 0"),
+        ({"backend": "decord"}, "decord"),
+    ],
+)
+def test_settings_that_fit_no_video_are_refused_before_the_work(make_video, settings, error):
+    with pytest.raises(ValueError, match=error):
+        check_videos([make_video()], **settings)
+
+
+def test_no_video_at_all_is_an_error(tmp_path):
+    (tmp_path / "video.txt").write_text("a caption")
+    with pytest.raises(ValueError, match=r"found no video \(1 .txt\)"):
+        run_doctor(tmp_path)
+    with pytest.raises(ValueError, match="found no video"):
+        run_doctor([])
+
+
+@pytest.mark.shared
+def test_real_clips_decode_or_have_their_code(shared_dir):
+    report = run_doctor(shared_dir / "videos", time_limit=60.0)
+    codes = {os.path.basename(video["path"]): video["code"] for video in report["videos"]}
+    assert codes == {name: BROKEN_CLIPS.get(name, "ok") for name in codes}
+    assert set(BROKEN_CLIPS) < set(codes) and set(codes.values()) <= {"ok", *VIDEO_ERROR_CODES}
+    assert report["left_out"] == {".md": 1}
+    assert all(video["num_decoded"] > 0 for video in report["videos"] if video["ok"])
+
+
+@pytest.mark.shared
+def test_the_readable_part_of_a_real_clip(shared_dir):
+    check = check_video(shared_dir / "videos" / "broken_decord_corrupted.mp4", allow_truncated=True)
+    assert (check.ok, check.code, check.num_frames, check.num_decoded) == (True, "truncated", 28, 3)
+    assert "28 of 50 frames" in check.message
