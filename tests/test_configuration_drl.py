@@ -57,6 +57,14 @@ def test_weights_of_the_loss_are_finite_and_not_negative(field: str, value: floa
         DRLConfig(**{field: value})
 
 
+@pytest.mark.parametrize(
+    "fields", [{"image_mean": [0.5]}, {"image_std": [0.1, 0.2, 0.3, 0.4]}, {"image_std": [0.1, 0.0, 0.1]}]
+)
+def test_pixels_have_three_means_and_deviations(fields: dict):
+    with pytest.raises(ValueError, match="`image_mean` and `image_std` must be 3 numbers each"):
+        DRLConfig(**fields)
+
+
 @pytest.mark.parametrize("temporal_config", [None, {}])
 def test_projection_dim_is_positive(temporal_config: dict | None):
     with pytest.raises(ValueError, match="`projection_dim` must be at least 1, got 0"):
@@ -166,6 +174,8 @@ def every_field_changed() -> DRLConfig:
         cdcr_alpha_diagonal=1,
         cdcr_alpha_off_diagonal=0.06,
         logit_scale_init_value=1.5,
+        image_mean=[0.5, 0.4, 0.3],
+        image_std=[0.2, 0.2, 0.1],
         initializer_range=0.1,
         initializer_factor=2.0,
     )

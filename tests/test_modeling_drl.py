@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel, BertConfig, BertModel, CLIPConfi
 from transformers.utils import logging as hf_logging
 
 import drl_tvr
-from drl_tvr import DRLConfig, DRLModel
+from drl_tvr import DRLConfig, DRLModel, DRLVideoProcessor
 from drl_tvr.configuration_drl import INTERACTIONS, TEMPORAL_ENCODERS
 from drl_tvr.interaction import normalize
 from drl_tvr.losses import channel_correlation, contrastive_loss, decorrelation_loss
@@ -311,6 +311,22 @@ def test_every_interaction_learns_to_tell_three_pairs_apart(interaction: str, te
         loss.backward()
         optimizer.step()
     assert loss < 0.3
+
+
+@pytest.mark.parametrize("padding_similarity", ["ignore", "zero"])
+def test_uint8_pixels_are_normalised_as_the_video_processor_does(padding_similarity: str):
+    """Padding too: a frame that isn't there is 0 after the normalisation, not black before it."""
+    fields = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.1]}
+    model, inputs = tiny_model(padding_similarity=padding_similarity, **fields), tiny_inputs()
+    generator = torch.Generator().manual_seed(2)
+    videos = [torch.randint(0, 256, (n, 3, 16, 16), generator=generator, dtype=torch.uint8) for n in FRAMES]
+    processor = DRLVideoProcessor(do_resize=False, do_center_crop=False, **fields)
+    expected = processor(videos, return_tensors="pt")
+    stored = torch.nn.utils.rnn.pad_sequence(videos, batch_first=True)
+    assert stored.dtype == torch.uint8 and torch.equal(expected["video_mask"], inputs["video_mask"])
+    outputs = [model(**{**inputs, "pixel_values_videos": x}, return_loss=True)
+               for x in (stored, expected["pixel_values_videos"])]  # fmt: skip
+    assert_same_outputs(*outputs, rtol=1e-4, atol=1e-5)
 
 
 # Padding

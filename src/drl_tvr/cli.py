@@ -1,18 +1,32 @@
 """The `drl-tvr` command: one function a sub-command."""
 
 import argparse
+import json
 import logging
 import sys
+from pathlib import Path
 
 from .configuration_drl import CDCR_MODES, INTERACTIONS
 from .conversion import convert_checkpoint
+from .data import format_report, load_benchmark, run_doctor
+from .data.benchmarks import BENCHMARKS
+from .data.benchmarks.own_data import SUFFIXES
+
+
+SPLITS = ("train", "validation", "test")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line, with a sub-command's function as `run`."""
     parser = argparse.ArgumentParser(prog="drl-tvr", description="Text-video retrieval with DRL.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_convert(commands)
+    add_doctor(commands)
+    return parser
 
+
+def add_convert(commands) -> None:
+    """Options of `drl-tvr convert`."""
     convert = commands.add_parser(
         "convert",
         help="turn an original checkpoint into a folder that from_pretrained loads",
@@ -22,16 +36,33 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument("checkpoint", help="pytorch_model.bin.N, best.pth, or CLIP's state dict as .pt")
     convert.add_argument("output_dir", help="a folder that doesn't exist or is empty")
     convert.add_argument("--interaction", choices=INTERACTIONS, help="needed for dp and ti, which no name tells apart")
-    convert.add_argument(
-        "--tokenizer", help="a CLIP tokenizer, folder or Hub name; without it no processor is written"
-    )
-    for_training = convert.add_argument_group("for further training; which no name tells")
+    convert.add_argument("--tokenizer", help="a CLIP tokenizer, folder or Hub name; without it there is no processor")
+    for_training = convert.add_argument_group("for further training, which no name tells")
     for_training.add_argument("--cdcr", choices=CDCR_MODES)
     for_training.add_argument("--cdcr-lambda", type=float)
     for_training.add_argument("--cdcr-alpha-diagonal", type=float)
     for_training.add_argument("--cdcr-alpha-off-diagonal", type=float)
     convert.set_defaults(run=run_convert)
-    return parser
+
+
+def add_doctor(commands) -> None:
+    """Options of `drl-tvr doctor`."""
+    doctor = commands.add_parser(
+        "doctor",
+        help="say of every video whether it decodes, or what is wrong with it",
+        description="Decode what training would decode of every video, and say of each whether that goes or what is "
+        "wrong with it. Exit code 1 when anything is wrong.",
+    )
+    doctor.add_argument("target", metavar="DIR_OR_BENCHMARK", help="a folder, a benchmark's name, or a table's file")
+    doctor.add_argument("--root", help="folder of the benchmark's annotations and videos")
+    doctor.add_argument("--split", choices=SPLITS, help="of the benchmark; by default all, of a table test")
+    doctor.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
+    doctor.add_argument("--num-workers", type=int, metavar="N", help="decoding processes; one a core by default")
+    doctor.add_argument("--time-limit", type=float, default=300.0, metavar="S", help="seconds for a video")
+    doctor.add_argument("--allow-truncated", action="store_true", help="take the readable part of a damaged video")
+    doctor.add_argument("--fps", type=float, default=1.0, help="frames to sample a second")
+    doctor.add_argument("--max-frames", type=int, default=12, metavar="N", help="most frames to sample of a video")
+    doctor.set_defaults(run=run_doctor_command)
 
 
 def run_convert(args: argparse.Namespace) -> int:
@@ -48,6 +79,38 @@ def run_convert(args: argparse.Namespace) -> int:
     )
     print(f"The model is in {folder}.")
     return 0
+
+
+def run_doctor_command(args: argparse.Namespace) -> int:
+    """`drl-tvr doctor`."""
+    if args.json is not None and not args.json.parent.is_dir():
+        raise FileNotFoundError(f"--json {args.json}: there is no folder {args.json.parent}.")
+    target, missing = args.target, []
+    is_table = target.endswith(SUFFIXES)
+    if target in BENCHMARKS or is_table:
+        splits = [args.split] if args.split else ["test"] if is_table else SPLITS
+        found = [load_benchmark(target, args.root, split, allow_missing=True) for split in splits]
+        rows = [zip(data.videos["path"], data.videos["start"], data.videos["end"], strict=True) for data in found]
+        target = list(dict.fromkeys(row for part in rows for row in part))
+        missing = [video_id for data in found for video_id in data.missing]
+    elif args.root or args.split:
+        raise ValueError(f"--root and --split are for a benchmark; {target} is none of {', '.join(BENCHMARKS)}.")
+    report = run_doctor(
+        target,
+        fps=args.fps,
+        max_frames=args.max_frames,
+        allow_truncated=args.allow_truncated,
+        num_workers=args.num_workers,
+        time_limit=args.time_limit,
+    )
+    report["missing"] = missing
+    report["ok"] = report["ok"] and not missing
+    print(format_report(report))
+    if missing:
+        print(f"{len(missing)} videos of the benchmark have no file: {', '.join(missing[:10])}")
+    if args.json is not None:
+        args.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    return 0 if report["ok"] else 1
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 
 INTERACTIONS = ("wti", "ti", "dp", "mlp", "xti")
@@ -140,6 +141,8 @@ class DRLConfig(PreTrainedConfig):
         cdcr_alpha_off_diagonal (`float`, *optional*, defaults to 0.0): Weight of the off-diagonal term. Every command
             that the authors published leaves it at 0.
         logit_scale_init_value (`float`, *optional*, defaults to 2.6592): Initial logarithm of the logit scale.
+        image_mean, image_std (`list[float]`, *optional*): Mean and deviation of red, green and blue from 0 to 1, by
+            which the model normalises uint8 pixels; by default CLIP's.
         initializer_range (`float`, *optional*, defaults to 0.02): Deviation of the initial token weight layers.
         initializer_factor (`float`, *optional*, defaults to 1.0): Scale of the initial projections, as in CLIP.
 
@@ -178,11 +181,14 @@ class DRLConfig(PreTrainedConfig):
     cdcr_alpha_diagonal: int | float = 0.11
     cdcr_alpha_off_diagonal: int | float = 0.0
     logit_scale_init_value: int | float = 2.6592
+    image_mean: list[float] | tuple[float, ...] = tuple(OPENAI_CLIP_MEAN)
+    image_std: list[float] | tuple[float, ...] = tuple(OPENAI_CLIP_STD)
     initializer_range: float = 0.02
     initializer_factor: int | float = 1.0
 
     def __post_init__(self, **kwargs):
         refuse_unknown_fields("DRLConfig", kwargs)
+        self.image_mean, self.image_std = list(self.image_mean), list(self.image_std)
         if self.projection_dim < 1:
             raise ValueError(f"`projection_dim` must be at least 1, got {self.projection_dim}.")
         try:
@@ -223,6 +229,11 @@ class DRLConfig(PreTrainedConfig):
             value = getattr(self, field)
             if value not in choices:
                 raise ValueError(f"`{field}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
+        if len(self.image_mean) != 3 or len(self.image_std) != 3 or min(self.image_std) <= 0:
+            raise ValueError(
+                f"`image_mean` and `image_std` must be 3 numbers each, the latter above 0, got {self.image_mean} and "
+                f"{self.image_std}."
+            )
         for field in ("cdcr_lambda", "cdcr_alpha_diagonal", "cdcr_alpha_off_diagonal"):
             value = getattr(self, field)
             if not 0 <= value < float("inf"):

@@ -194,7 +194,8 @@ class DRLModel(DRLPreTrainedModel):
         """Encode videos. Only real frames enter the vision tower.
 
         Args:
-            pixel_values_videos (`torch.Tensor` of shape `(num_videos, num_frames, 3, size, size)`): Pixels.
+            pixel_values_videos (`torch.Tensor` of shape `(num_videos, num_frames, 3, size, size)`): Normalised pixels,
+                or uint8 ones, which are normalised here, on their device.
             video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`, *optional*): 1 for real frames.
 
         Returns:
@@ -216,13 +217,24 @@ class DRLModel(DRLPreTrainedModel):
                 module.check_num_frames(video_mask.shape[1])
         # The official code runs the towers on padding, which can win a maximum there: "zero" must see it too.
         real = torch.ones_like(video_mask).bool() if self.config.padding_similarity == "zero" else video_mask.bool()
-        pooled = self.vision_model(pixel_values=pixel_values_videos[real]).pooler_output
+        pixels = pixel_values_videos[real]  # (num_real_frames, 3, size, size)
+        if pixels.dtype == torch.uint8:
+            pixels = self._normalize_pixels(pixels).masked_fill(~video_mask.bool()[real][:, None, None, None], 0.0)
+        pooled = self.vision_model(pixel_values=pixels).pooler_output
         frames = self.visual_projection(pooled)  # (num_real_frames, dim)
         tokens = frames.new_zeros(*real.shape, frames.shape[-1])
         tokens[real] = frames  # (num_videos, num_frames, dim)
         if self.temporal_encoder is not None:
             tokens = self.temporal_encoder(tokens, video_mask)
         return self._finish(tokens, video_mask, self.frame_token_weights)
+
+    def _normalize_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Bring uint8 `pixels` (num_frames, 3, size, size) to what the tower takes, on their device."""
+        mean, std = (
+            255 * torch.tensor(values, device=pixels.device)[:, None, None]
+            for values in (self.config.image_mean, self.config.image_std)
+        )
+        return ((pixels - mean) / std).to(self.visual_projection.weight.dtype)
 
     def _finish(self, tokens: torch.Tensor, mask: torch.Tensor, token_weights: nn.Module | None) -> DRLFeatures:
         """Clear the padding of `tokens` (num_items, num_tokens, dim) and weigh the rest."""
@@ -355,7 +367,8 @@ class DRLModel(DRLPreTrainedModel):
         Args:
             input_ids (`torch.Tensor` of shape `(num_texts, num_tokens)`): Token ids.
             attention_mask (`torch.Tensor` of shape `(num_texts, num_tokens)`, *optional*): 1 for real tokens.
-            pixel_values_videos (`torch.Tensor` of shape `(num_videos, num_frames, 3, size, size)`): Pixels.
+            pixel_values_videos (`torch.Tensor` of shape `(num_videos, num_frames, 3, size, size)`): Normalised pixels,
+                or uint8 ones.
             video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`, *optional*): 1 for real frames.
             return_loss (`bool`, *optional*, defaults to `False`): Whether to compute the loss; text i then belongs to
                 video i.

@@ -1,5 +1,6 @@
 """DRLTrainer on a tiny model and real clips: what it optimises, evaluates, saves and resumes."""
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -352,6 +353,25 @@ def test_the_default_arguments_make_a_trainer(splits, frame_cache, make_tiny_mod
 def test_a_negative_rate_is_an_error(name, tmp_path):
     with pytest.raises(ValueError, match=f"`{name}` must be >= 0, got -1"):
         DRLTrainingArguments(str(tmp_path), report_to="none", **{name: -1.0})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"image_mean": [0.5, 0.5, 0.5]}, r"`image_mean` is \[0.5, 0.5, 0.5\], the model's configuration says"),
+        ({"rescale_factor": 1.0}, "`rescale_factor` is"),
+        ({"do_normalize": False}, "must have `do_rescale` and `do_normalize` on"),
+    ],
+)
+def test_a_processor_that_normalises_otherwise_than_the_model_is_refused(
+    settings, said, make_tiny_model, tiny_processor, tmp_path
+):
+    args = DRLTrainingArguments(str(tmp_path), report_to="none", use_cpu=True, eval_strategy="no", save_strategy="no")
+    processor = copy.deepcopy(tiny_processor)
+    for name, value in settings.items():
+        setattr(processor.video_processor, name, value)
+    with pytest.raises(ValueError, match=said):
+        DRLTrainer(make_tiny_model(), args, processing_class=processor)
 
 
 def test_a_trainer_without_a_processor_is_an_error(make_tiny_model, splits, tmp_path):

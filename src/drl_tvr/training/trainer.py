@@ -36,6 +36,26 @@ def num_pairs(dataset: RetrievalData | PairDataset) -> int:
     return len(dataset.captions)
 
 
+def check_normalization(model: DRLModel, processor: DRLProcessor) -> None:
+    """Refuse a processor that normalises otherwise than the model, which is handed the stored uint8 pixels.
+
+    Raises:
+        `ValueError`: Names the field and both values.
+    """
+    video_processor = processor.video_processor
+    if not (video_processor.do_rescale and video_processor.do_normalize):
+        raise ValueError("The video processor must have `do_rescale` and `do_normalize` on: the model normalises.")
+    found = {"rescale_factor": [video_processor.rescale_factor]}
+    expected = {"rescale_factor": [1 / 255]}
+    for name in ("image_mean", "image_std"):
+        found[name], expected[name] = list(getattr(video_processor, name)), getattr(model.config, name)
+    for name in expected:
+        if not all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(found[name], expected[name], strict=True)):
+            raise ValueError(
+                f"The video processor's `{name}` is {found[name]}, the model's configuration says {expected[name]}."
+            )
+
+
 class DRLTrainer(Trainer):
     r"""
     transformers' `Trainer` for a [`DRLModel`].
@@ -87,6 +107,7 @@ class DRLTrainer(Trainer):
                 f"`train_dataset` has {num_pairs(train_dataset)} pairs, fewer than a batch of all processes "
                 f"({batch_size}), and `dataloader_drop_last` leaves out smaller ones."
             )
+        check_normalization(model, processing_class)
         kwargs.setdefault("data_collator", RetrievalCollator(processing_class))
         self.args, self.processing_class = args, processing_class  # `_decode` needs them before `Trainer` sets them
         super().__init__(
@@ -105,14 +126,13 @@ class DRLTrainer(Trainer):
         self._loss_parts: dict[str, list[torch.Tensor]] = {}
 
     def _decode(self, dataset: RetrievalData | PairDataset | None) -> PairDataset | None:
-        """Decode a split's videos; the first process does, the others read its cache."""
+        """Decode a split's videos; one process does, and the others wait for it."""
         if dataset is None or isinstance(dataset, PairDataset):
             return dataset
         if not isinstance(dataset, RetrievalData):
             raise TypeError(f"A split must be a RetrievalData or a PairDataset, got {type(dataset).__name__}.")
-        with self.args.main_process_first(local=False, desc="decoding videos"):
-            video_processor = self.processing_class.video_processor
-            return PairDataset(dataset, decode_videos(dataset.videos, video_processor, self.args.frame_cache_dir))
+        video_processor = self.processing_class.video_processor
+        return PairDataset(dataset, decode_videos(dataset.videos, video_processor, self.args.frame_cache_dir))
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """AdamW, or BertAdam, on groups: new modules, CLIP and the logit scale, with and without weight decay."""
@@ -257,6 +277,7 @@ class DRLTrainer(Trainer):
             collate_fn=self.data_collator,
             num_workers=self.args.dataloader_num_workers,
             pin_memory=self.args.dataloader_pin_memory and self.args.device.type == "cuda",
+            prefetch_factor=self.args.dataloader_prefetch_factor,
         )
 
 
