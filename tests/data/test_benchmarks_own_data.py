@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from drl_tvr import BenchmarkError, RetrievalData, load_benchmark
-from drl_tvr.data.frames import decode_videos, read_frames
+from drl_tvr.data.frame_store import decode_videos
 from drl_tvr.data.loading import PairDataset
 
 
@@ -101,7 +101,7 @@ def test_real_clips_decode_and_pair_up(make_video, tiny_processor, tmp_path):
     frames = decode_videos(data.videos, tiny_processor.video_processor, tmp_path / "cache", num_processes=1)
     pairs = PairDataset(data, frames)
     assert [pairs[i]["caption"] for i in range(3)] == ["dark", "bright", "grey"]
-    dark, bright = (read_frames(frames[i]).float().mean() for i in (0, 1))
+    dark, bright = (frames[i].float().mean() for i in (0, 1))
     assert dark < bright and len(pairs[2]["frames"]) == 4  # 2 s at 2 frames a second
 
 

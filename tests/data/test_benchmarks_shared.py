@@ -15,7 +15,7 @@ from drl_tvr import BenchmarkError, RetrievalData, load_benchmark
 from drl_tvr.data.benchmarks import vatex
 from drl_tvr.data.benchmarks.annotation_files import read_ids, read_json
 from drl_tvr.data.benchmarks.caption_formats import read_caption_file
-from drl_tvr.data.frames import decode_videos
+from drl_tvr.data.frame_store import decode_videos
 
 
 pytestmark = pytest.mark.shared
