@@ -187,4 +187,4 @@ def test_a_real_clip_of_vatex_goes_from_its_annotation_to_frames(shared_dir, tin
     assert numbers(data) == (1, 10) and data.caption_to_video == [0] * 10
     assert data.captions[3]["caption"].startswith("A guy is explaining the items you")  # two spaces in the file
     frames = decode_videos(data.videos, tiny_processor.video_processor, tmp_path / "cache", num_processes=1)
-    assert frames[0]["shape"][1:] == [3, 32, 32]
+    assert frames[0].shape[1:] == (3, 32, 32)
