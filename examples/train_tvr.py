@@ -67,6 +67,7 @@ class DataArguments:
     merge_by_stem: bool = field(default=False, metadata={"help": "DiDeMo: join the two names of a clip."})
     fps: float = field(default=1.0, metadata={"help": "Frames to take per second."})
     max_frames: int = field(default=12, metadata={"help": "Most frames of a video."})
+    allow_truncated: bool = field(default=False, metadata={"help": "Use the readable part of a damaged video."})
     max_words: int = field(default=32, metadata={"help": "Most tokens of a caption, with its start and end."})
     num_threads: int | None = field(default=None, metadata={"help": "CPU threads; by default all cores, shared."})
     search: list[str] = field(default_factory=list, metadata={"help": "Sentences to search the test clips for."})
@@ -275,6 +276,7 @@ def build_processor(data_args: DataArguments, model_args: ModelArguments, captio
     video_processor = DRLVideoProcessor(
         fps=data_args.fps,
         max_frames=data_args.max_frames,
+        allow_truncated=data_args.allow_truncated,
         size={"shortest_edge": size},
         crop_size={"height": size, "width": size},
     )

@@ -1,6 +1,7 @@
 """What a container says and what it holds: edit lists, cuts, tags, covers and rates that are not true."""
 
 import contextlib
+import logging
 import os
 import struct
 import warnings
@@ -351,7 +352,8 @@ def test_frames_before_a_damage_are_a_readable_part(tmp_path):
     assert f"after {metadata.total_num_frames} of 60 frames" in metadata.truncation
 
 
-def test_the_processor_takes_a_readable_part_when_asked(tmp_path):
+def test_the_processor_takes_a_readable_part_when_asked_and_says_so(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("drl_tvr"), "propagate", True)
     path = noisy_video(tmp_path / "a.mkv")
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
@@ -363,6 +365,7 @@ def test_the_processor_takes_a_readable_part_when_asked(tmp_path):
     built = processor(path, return_tensors="pt")
     assert torch.equal(asked["pixel_values_videos"], built["pixel_values_videos"])
     assert asked["video_metadata"][0].truncation
+    assert f"{path}: only the readable part is used: " in caplog.text
     with pytest.raises(VideoDecodeError, match="truncated"):
         processor(path, allow_truncated=False)
 

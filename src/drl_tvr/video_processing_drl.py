@@ -15,11 +15,14 @@ from transformers.image_utils import (
     is_pil_image,
 )
 from transformers.processing_utils import Unpack, VideosKwargs
-from transformers.utils import TensorType
+from transformers.utils import TensorType, logging
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoInput, VideoMetadata, infer_channel_dimension_format, is_valid_video_frame
 
 from .video_decoding_drl import VideoDecodeError, VideoNotFoundError, decode_video, read_video, sample_indices
+
+
+logger = logging.get_logger(__name__)
 
 
 class DRLVideoProcessorKwargs(VideosKwargs, total=False):
@@ -57,7 +60,8 @@ class DRLVideoProcessor(BaseVideoProcessor):
         fps (`float`, *optional*, defaults to 1): Frames to take per second; `None` passed to a call takes all.
         max_frames (`int`, *optional*, defaults to 12): The most frames to take (64 for ActivityNet and DiDeMo).
         allow_truncated (`bool`, *optional*, defaults to `False`):
-            Take the readable part of a file that ends early or is damaged. The metadata's `truncation` then says so.
+            Take the readable part of a file that ends early or is damaged. A warning and the metadata's `truncation`
+            then say so.
         kwargs: The other fields of `VideosKwargs`, such as `size` and `crop_size`.
 
     Example:
@@ -173,6 +177,9 @@ class DRLVideoProcessor(BaseVideoProcessor):
                 sample = partial(sample_indices_fn, index=index, name=path or f"videos[{index}]")
             if path is not None:
                 sampled.append(read_video(path, sample, allow_truncated=allow_truncated))
+                truncation = sampled[-1][1].truncation
+                if truncation is not None:
+                    logger.warning(f"{path}: only the readable part is used: {truncation}.")
             else:
                 metadata.frames_indices = sample(metadata)
                 sampled.append((video[metadata.frames_indices], metadata))

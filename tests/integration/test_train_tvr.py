@@ -253,6 +253,8 @@ def test_a_recipe_runs_on_msrvtts_files(stem, train_tvr, small_root, tiny_proces
     provenance = json.loads((tmp_path / "out" / "test_provenance.json").read_text())
     assert (provenance["chosen_on"], provenance["num_videos"], provenance["expected_videos"]) == ("test", 8, 1000)
     assert provenance["train"]["num_videos"] == 8  # none is held out
+    results = json.loads((tmp_path / "out" / "test_results.json").read_text())
+    assert (results["test_num_videos"], results["test_expected_videos"]) == (8, 1000)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "8 captions, 8 videos of 1000: **not comparable with results on all of them**." in card
     assert "Protocol: MSR-VTT 1k-A" in card and "The checkpoint is the last one." in card and "BertAdam" in card

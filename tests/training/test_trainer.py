@@ -218,6 +218,8 @@ def test_evaluation_takes_a_split_and_a_prefix_and_several_captions_a_video(make
         whole_matrix(trainer.model, tiny_processor, splits["train"]), splits["train"].caption_to_video
     )
     assert len(splits["train"].captions) == 96
+    counts = {"num_videos": 16, "expected_videos": 16, "num_captions": 96, "expected_captions": 96}
+    assert {name: metrics[f"test_{name}"] for name in counts} == counts
     assert {name: metrics[f"test_{name}"] for name in wanted} == pytest.approx(wanted)
     assert not any("twin" in name for name in metrics)
 

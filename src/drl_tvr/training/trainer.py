@@ -20,6 +20,7 @@ from .optimization import BertAdam, official_schedule
 
 
 MAX_LOGIT_SCALE = math.log(100)
+COUNTS = ("num_videos", "expected_videos", "num_captions", "expected_captions")
 
 
 class LogitScaleClamp(TrainerCallback):
@@ -209,7 +210,8 @@ class DRLTrainer(Trainer):
             metric_key_prefix (`str`, *optional*, defaults to `"eval"`): Prefix of the names.
 
         Returns:
-            `dict[str, float]`: What [`evaluate_retrieval`] gives, prefixed; `t2v_twin_accuracy` and
+            `dict[str, float]`: What [`evaluate_retrieval`] gives, prefixed; `num_videos`, `num_captions`, and how many
+            the complete split has, `expected_videos` and `expected_captions`; `t2v_twin_accuracy` and
             `v2t_twin_accuracy` where the split has twins.
 
         Raises:
@@ -222,6 +224,9 @@ class DRLTrainer(Trainer):
         similarity = self.similarity(dataset.videos, dataset.captions)
         metrics = evaluate_retrieval(similarity, dataset.caption_to_video)
         metrics.update(twin_accuracy(similarity, dataset.caption_to_video, dataset.data.twins))
+        # With fewer videos than the benchmark has, the same model scores higher: no metric without its counts.
+        provenance = dataset.data.provenance
+        metrics.update({name: provenance[name] for name in COUNTS if provenance[name] is not None})
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         metrics.update(speed_metrics(metric_key_prefix, start_time, num_samples=len(dataset.videos)))
         self.log(metrics)
