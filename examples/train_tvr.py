@@ -273,14 +273,16 @@ def build_processor(data_args: DataArguments, model_args: ModelArguments, captio
         size = CLIPConfig.from_pretrained(model_args.clip).vision_config.image_size
     else:
         size = CLIPVisionConfig(**read_mapping(model_args, "vision_config")).image_size
+    pads = model_args.padding_similarity == "zero"
     video_processor = DRLVideoProcessor(
         fps=data_args.fps,
         max_frames=data_args.max_frames,
         allow_truncated=data_args.allow_truncated,
+        pad_to_max_frames=pads,
         size={"shortest_edge": size},
         crop_size={"height": size, "width": size},
     )
-    return DRLProcessor(video_processor, tokenizer, max_length=data_args.max_words)
+    return DRLProcessor(video_processor, tokenizer, max_length=data_args.max_words, pad_to_max_length=pads)
 
 
 def build_model(model_args: ModelArguments, processor: DRLProcessor) -> DRLModel:
@@ -392,7 +394,7 @@ def search(trainer: DRLTrainer, data, sentences: list[str]) -> None:
         return
     for sentence, scores in zip(sentences, similarity, strict=True):
         print(f'\n"{sentence}"')
-        for index in scores.topk(3).indices.tolist():
+        for index in scores.topk(min(3, len(scores))).indices.tolist():
             video = data.videos[index]
             caption = data.captions["caption"][data.caption_to_video.index(index)]
             print(f"  {scores[index]:.3f}  {video['path']}\n         its caption: {caption}")

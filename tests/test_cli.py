@@ -46,18 +46,25 @@ def test_the_doctor_checks_a_benchmark(small_root: Path, capsys: pytest.CaptureF
 
 
 def test_the_doctor_names_what_a_table_lacks(folder: Path, capsys: pytest.CaptureFixture):
-    (folder / "mine.csv").write_text("video,caption\ngood.mp4,a grey wall\ngone.mp4,another\n")
+    (folder / "mine.csv").write_text(
+        "video,caption,split\ngood.mp4,a grey wall,test\ngone.mp4,another,test\npage.mp4,a page,train\n"
+    )
     assert main(["doctor", str(folder / "mine.csv"), "--json", str(folder / "report.json")]) == 1
     shown = capsys.readouterr().out
-    assert "1 videos, 0 with a problem: 1 ok" in shown and "1 videos of the benchmark have no file: gone" in shown
+    # Of all splits: training would stop at the page.
+    assert "2 videos, 1 with a problem: " in shown and "missing: 1 videos of " in shown and "gone.mp4" in shown
     report = json.loads((folder / "report.json").read_text())
     assert (report["missing"], report["ok"]) == (["gone.mp4"], False)
+    (folder / "metadata.csv").write_text("file_name,text\ngood.mp4,a grey wall\ngone.mp4,another\n")
+    assert main(["doctor", str(folder)]) == 1
+    assert "missing: 1 videos of " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ([".", "--json", "no/such/folder/report.json"], "there is no folder"),
+        ([".", "--json", "no/such/folder/report.json"], "no file in a folder that exists"),
+        ([".", "--json", "."], "no file in a folder that exists"),
         ([".", "--root", "x"], "--root and --split are for a benchmark"),
         ([".", "--split", "test"], "--root and --split are for a benchmark"),
         (["msrvtt-9k", "--root", "nowhere"], "nowhere"),

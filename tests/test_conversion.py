@@ -293,7 +293,9 @@ def test_with_a_tokenizer_the_folder_takes_captions_and_files(
     model = convert(tokenizer_state, tmp_path, tokenizer=clip_tokenizer_dir)
     processor = DRLProcessor.from_pretrained(tmp_path / "converted")
     assert processor.max_length == CONTEXT  # 32 where the tower has that many positions
+    assert processor.pad_to_max_length and processor.video_processor.pad_to_max_frames
     batch = processor(text=["a dog runs", "a cat"], videos=[make_video()], return_tensors="pt")
+    assert batch["input_ids"].shape == (2, CONTEXT) and batch["video_mask"].shape == (1, CONTEXT)
     assert batch["pixel_values_videos"].shape[-2:] == (16, 16)
     with torch.no_grad():
         assert model(**batch).logits_per_text.shape == (2, 1)
@@ -343,7 +345,31 @@ def changed(**tensors) -> dict:
             {},
             "what doesn't fit .4.:(?s:.*)missing: video_weight_fc.2.bias",
         ),
-        (without("frame_position_embeddings.weight"), {}, "no tensor 'frame_position_embeddings.weight'"),
+        (
+            without("frame_position_embeddings.weight", "clip.ln_final.bias"),
+            {},
+            r"fit .2.:(?s:.*)missing: clip.ln_final.bias(?s:.*)missing: frame_position_embeddings.weight \(10",
+        ),
+        (
+            {k: x for k, x in official_state("xti").items() if not k.startswith("cross.")},
+            {},
+            "missing: cross.embeddings.position_embeddings.weight(?s:.*)missing: cross.transformer.resblocks.3",
+        ),
+        (
+            official_state("wti", "lstm") | {"frame_position_embeddings.weight": torch.zeros(3, 3, 3)},
+            {},
+            r"misshapen: frame_position_embeddings.weight is \(3, 3, 3\)",
+        ),
+        (changed(clip__visual__conv1__weight=torch.zeros(0, 3, 8, 8)), {}, r"shape \(0, 3, 8, 8\), expected sizes of"),
+        (changed(clip__visual__positional_embedding=torch.zeros(1, 64)), {}, "has 1 rows: no square and one more"),
+        (changed(clip__token_embedding__weight=torch.zeros(2, 64)), {}, "has 2 rows, expected BOS, EOS and a word"),
+        (changed(clip__token_embedding__weight=torch.zeros(1).expand(2**33, 64)), {}, "without memory of their own"),
+        (changed(clip__text_projection=torch.zeros(64, 64).to_sparse()), {}, "without memory of their own"),
+        (
+            official_state() | {f"transformerClip.resblocks.{i}.ln_1.bias": torch.zeros(64) for i in range(101)},
+            {},
+            "transformerClip.resblocks has 101 blocks, expected at most 100",
+        ),
         (without("transformerClip.resblocks.0.ln_1.bias"), {}, "missing: transformerClip.resblocks.0.ln_1.bias"),
         (
             without(*[name for name in official_state() if name.startswith("transformerClip.resblocks.1.")]),
@@ -464,6 +490,23 @@ def test_a_pickle_that_would_run_something_is_refused_and_does_not(tmp_path: Pat
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_damaged_archive_is_refused(tmp_path: Path):
+    path = save(official_state(), tmp_path / "best.pth")
+    path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"XXXX"))
+    with pytest.raises(CheckpointError, match="best.pth is no state dict, or damaged"):
+        convert_checkpoint(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"a": 1}'])
+def test_a_folder_that_is_no_tokenizer_is_refused(content: str, tmp_path: Path):
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens" / "vocab.json").write_text(content)
+    (tmp_path / "tokens" / "merges.txt").write_text("#version: 0.2\n")
+    with pytest.raises(ValueError, match="tokens"):
+        convert(official_state(), tmp_path, tokenizer=tmp_path / "tokens")
+    assert not (tmp_path / "converted").exists()
+
+
 def test_a_torchscript_program_is_refused_with_the_way_out(tmp_path: Path):
     torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(tmp_path / "ViT-B-32.pt")
     with pytest.raises(CheckpointError, match=r"TorchScript(?s:.*)torch.jit.load"):
@@ -499,6 +542,8 @@ def test_an_output_folder_in_use_is_refused_and_left_alone(tmp_path: Path):
         with pytest.raises(FileExistsError, match=said):
             convert_checkpoint(tmp_path / "best.pth", tmp_path / name)
     assert [path.name for path in (tmp_path / "used").iterdir()] == ["thesis.tex"]
+    with pytest.raises(NotADirectoryError, match="file is a file"):
+        convert_checkpoint(tmp_path / "best.pth", tmp_path / "file" / "out")
     assert (tmp_path / "file").read_text() == "mine" and not any((tmp_path / "empty").iterdir())
     assert (convert_checkpoint(tmp_path / "best.pth", tmp_path / "empty") / "model.safetensors").is_file()
 

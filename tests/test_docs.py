@@ -1,6 +1,7 @@
 """The strict documentation build catches what would be broken for a reader."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -98,3 +99,10 @@ def test_the_build_fails_on_what_is_broken(build, changed, said):
 
 def test_references_to_other_libraries_and_links_in_code_pass(build):
     build(**{"index.md": INDEX + "[`CLIPModel`], [`~datasets.Dataset.map`]\n\n```md\n[x](nowhere.md)\n```\n"})
+
+
+def test_no_page_has_a_placeholder_left():
+    pages = sorted((BUILD.parent / "source").rglob("*.md"))
+    assert len(pages) > 20
+    left = [page.name for page in pages if re.search(r"(?<![\w^\\])\{[A-Z]+\}|TODO|FIXME", page.read_text())]
+    assert not left

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from .configuration_drl import CDCR_MODES, INTERACTIONS
 from .conversion import convert_checkpoint
-from .data import format_report, load_benchmark, run_doctor
+from .data import BenchmarkError, format_report, load_benchmark, run_doctor
 from .data.benchmarks import BENCHMARKS
-from .data.benchmarks.own_data import SUFFIXES
+from .data.benchmarks.own_data import SUFFIXES, find_files, splits_of
 
 
 SPLITS = ("train", "validation", "test")
@@ -55,7 +55,7 @@ def add_doctor(commands) -> None:
     )
     doctor.add_argument("target", metavar="DIR_OR_BENCHMARK", help="a folder, a benchmark's name, or a table's file")
     doctor.add_argument("--root", help="folder of the benchmark's annotations and videos")
-    doctor.add_argument("--split", choices=SPLITS, help="of the benchmark; by default all, of a table test")
+    doctor.add_argument("--split", choices=SPLITS, help="of the benchmark; by default all that it has")
     doctor.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     doctor.add_argument("--num-workers", type=int, metavar="N", help="decoding processes; one a core by default")
     doctor.add_argument("--time-limit", type=float, default=300.0, metavar="S", help="seconds for a video")
@@ -83,34 +83,47 @@ def run_convert(args: argparse.Namespace) -> int:
 
 def run_doctor_command(args: argparse.Namespace) -> int:
     """`drl-tvr doctor`."""
-    if args.json is not None and not args.json.parent.is_dir():
-        raise FileNotFoundError(f"--json {args.json}: there is no folder {args.json.parent}.")
-    target, missing = args.target, []
-    is_table = target.endswith(SUFFIXES)
-    if target in BENCHMARKS or is_table:
-        splits = [args.split] if args.split else ["test"] if is_table else SPLITS
-        found = [load_benchmark(target, args.root, split, allow_missing=True) for split in splits]
-        rows = [zip(data.videos["path"], data.videos["start"], data.videos["end"], strict=True) for data in found]
-        target = list(dict.fromkeys(row for part in rows for row in part))
-        missing = [video_id for data in found for video_id in data.missing]
+    if args.json is not None and (args.json.is_dir() or not args.json.parent.is_dir()):
+        raise FileNotFoundError(f"--json {args.json}: that is no file in a folder that exists.")
+    videos, missing = args.target, []
+    if is_benchmark(args.target):
+        videos, missing = benchmark_videos(args.target, args.root, args.split)
     elif args.root or args.split:
-        raise ValueError(f"--root and --split are for a benchmark; {target} is none of {', '.join(BENCHMARKS)}.")
+        raise ValueError(f"--root and --split are for a benchmark; {args.target} is none of {', '.join(BENCHMARKS)}.")
     report = run_doctor(
-        target,
+        videos,
         fps=args.fps,
         max_frames=args.max_frames,
         allow_truncated=args.allow_truncated,
         num_workers=args.num_workers,
         time_limit=args.time_limit,
     )
-    report["missing"] = missing
-    report["ok"] = report["ok"] and not missing
     print(format_report(report))
     if missing:
-        print(f"{len(missing)} videos of the benchmark have no file: {', '.join(missing[:10])}")
+        report.update(missing=missing, ok=False)
+        print(f"missing: {len(missing)} videos of {args.target} have no file: {', '.join(missing[:10])}")
     if args.json is not None:
         args.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
     return 0 if report["ok"] else 1
+
+
+def is_benchmark(target: str) -> bool:
+    """Whether a target is a benchmark's name, a table, or a folder with tables, and no folder of videos alone."""
+    if target in BENCHMARKS or target.endswith(SUFFIXES):
+        return True
+    try:
+        return Path(target).is_dir() and bool(find_files(Path(target)))
+    except BenchmarkError:
+        return False
+
+
+def benchmark_videos(name: str, root: str | None, split: str | None) -> tuple[list[tuple], list[str]]:
+    """Path, start and end of the videos of a benchmark's splits, each once, and the ids of those without a file."""
+    splits = [split] if split else SPLITS if name in BENCHMARKS else splits_of(name, root)
+    hold_out = name in BENCHMARKS
+    parts = [load_benchmark(name, root, part, hold_out=hold_out, allow_missing=True) for part in splits]
+    rows = [zip(data.videos["path"], data.videos["start"], data.videos["end"], strict=True) for data in parts]
+    return list(dict.fromkeys(row for part in rows for row in part)), [x for data in parts for x in data.missing]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -132,7 +132,8 @@ class DRLConfig(PreTrainedConfig):
         temporal_encoder (`str`, *optional*, defaults to `"transformer"`): What relates a video's frames to one
             another: `"transformer"`, `"lstm"` or `"none"`.
         padding_similarity (`str`, *optional*, defaults to `"ignore"`): `"ignore"` keeps padding out of every maximum.
-            `"zero"` counts it as similarity 0, as the official code does.
+            `"zero"` counts it as similarity 0, as the official code does, which pads all captions and videos to one
+            length: so must the processor (`pad_to_max_length`, `pad_to_max_frames`).
         cdcr (`str`, *optional*, defaults to `"weighted"`): Channel decorrelation: `"weighted"` (matched token pairs,
             weighted as in WTI), `"argmax"` (the same unweighted), `"random"` (one random word and frame a pair) or
             `"none"`. With `"dp"` and `"mlp"` the first three are one: the vectors of both sides. XTI has none.

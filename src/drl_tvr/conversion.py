@@ -23,7 +23,7 @@ logger = logging.get_logger(__name__)
 
 # OpenAI's files hold these beside the weights; the shapes tell them too.
 CLIP_NUMBERS = ("input_resolution", "context_length", "vocab_size")
-MAX_WORDS = 32  # of a caption, in the official recipe
+MAX_WORDS, MAX_FRAMES = 32, 12  # of a caption and a video, in the official recipe
 CDCR_FIELDS = ("cdcr", "cdcr_lambda", "cdcr_alpha_diagonal", "cdcr_alpha_off_diagonal")
 
 
@@ -81,7 +81,7 @@ def convert_checkpoint(
 
     # Complete or absent: it is written beside its place and then moved there.
     output_dir.parent.mkdir(parents=True, exist_ok=True)
-    staging = output_dir.with_name(f".{output_dir.name}.{uuid.uuid4().hex}")
+    staging = output_dir.absolute().parent / f".converting-{uuid.uuid4().hex}"
     staging.mkdir()
     try:
         DRLModel.from_pretrained(None, config=config, state_dict=weights).save_pretrained(staging)
@@ -100,7 +100,13 @@ def check_output_dir(output_dir: Path) -> None:
 
     Raises:
         `FileExistsError`: When there is a link, a file, or a folder that isn't empty.
+        `NotADirectoryError`: When it would lie in a file.
     """
+    parent = next(folder for folder in output_dir.absolute().parents if folder.exists())
+    if not parent.is_dir():
+        raise NotADirectoryError(f"{output_dir} can't be made: {parent} is a file.")
+    if output_dir.resolve() == Path.cwd():
+        raise FileExistsError(f"{output_dir} is the current folder; choose another one.")
     if output_dir.is_symlink() or output_dir.exists() and not output_dir.is_dir():
         raise FileExistsError(f"{output_dir} is not a folder; choose one that doesn't exist or is empty.")
     found = sorted(path.name for path in output_dir.iterdir()) if output_dir.exists() else []
@@ -131,28 +137,47 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         head = file.read(9)
     if not head:
         raise CheckpointError(f"{path} is empty.")
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                raise CheckpointError(
-                    f"{path} is a TorchScript program, as OpenAI distributes CLIP, and would have to be run. Save its "
-                    "weights, `torch.save(torch.jit.load(path, map_location='cpu').state_dict(), 'clip.pt')`, and "
-                    "convert those; or take a CLIPModel checkpoint by `DRLModel.from_clip_pretrained`."
-                )
+    if is_torchscript(path):
+        raise CheckpointError(
+            f"{path} is a TorchScript program, as OpenAI distributes CLIP, and would have to be run. Save the weights "
+            "and convert those: torch.save(torch.jit.load(path, map_location='cpu').state_dict(), 'clip.pt'). Or take "
+            "a CLIPModel checkpoint by `DRLModel.from_clip_pretrained`."
+        )
     try:
         is_safetensors = head[8:] == b"{"
         state = load_file(path) if is_safetensors else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or malicious pickle leads to
-        raise CheckpointError(f"{path} is no state dict, or damaged: {type(error).__name__}: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path} is no state dict, or damaged: {type(error).__name__}: {reason}") from error
     if not isinstance(state, dict) or not state:
         raise CheckpointError(f"{path} holds a {type(state).__name__}, expected a dict of names and tensors.")
     others = [name for name, value in state.items() if not (isinstance(name, str) and torch.is_tensor(value))]
     if others:
         found = ", ".join(f"{name!r}: {type(state[name]).__name__}" for name in others[:5])
         raise CheckpointError(f"{path} holds {len(others)} entries that aren't tensors, expected none: {found}.")
+    # A view of one number can claim any size: what is converted would have to be allocated.
+    views = [name for name, tensor in state.items() if not is_plain(tensor)]
+    if views:
+        raise CheckpointError(f"{path} holds {len(views)} tensors without memory of their own, such as {views[0]!r}.")
     if all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
     return state
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is an archive of a program; a damaged one is not known to be."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Whether every number of a tensor is in memory, in a place of its own."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        return False
+    return tensor.numel() == 0 or tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
 
 
 def convert_state_dict(
@@ -199,13 +224,18 @@ def convert_state_dict(
 
 
 def build_processor(tokenizer: str | os.PathLike, config: DRLConfig) -> DRLProcessor:
-    """The official recipe's processor: 32 words, 12 frames at one a second, of the towers' size.
+    """The official recipe's processor: 32 words, 12 frames at one a second, of the towers' size, all padded to that.
 
     Raises:
         `ValueError`: When the tokenizer's vocabulary isn't the text tower's.
         `OSError`: When there is no such tokenizer.
     """
-    loaded = CLIPTokenizer.from_pretrained(tokenizer)
+    try:
+        loaded = CLIPTokenizer.from_pretrained(tokenizer)
+    except OSError:
+        raise
+    except Exception as error:  # the tokenizers library raises bare ones for a file that isn't its own
+        raise ValueError(f"{tokenizer} is no CLIP tokenizer: {type(error).__name__}: {error}") from error
     text = config.text_config
     found = (len(loaded), loaded.bos_token_id, loaded.eos_token_id)
     expected = (text.vocab_size, text.bos_token_id, text.eos_token_id)
@@ -214,9 +244,19 @@ def build_processor(tokenizer: str | os.PathLike, config: DRLConfig) -> DRLProce
             f"the tokenizer {tokenizer} isn't this model's: it has {found[0]} tokens, BOS {found[1]} and EOS "
             f"{found[2]}; the text tower has {expected[0]}, {expected[1]} and {expected[2]}."
         )
-    size = config.vision_config.image_size
-    video_processor = DRLVideoProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
-    return DRLProcessor(video_processor, loaded, max_length=min(MAX_WORDS, text.max_position_embeddings))
+    size, positions = config.vision_config.image_size, [MAX_FRAMES]
+    if config.temporal_encoder == "transformer":
+        positions.append(config.temporal_config.max_position_embeddings)
+    if config.interaction == "xti":
+        positions.append(config.cross_config.max_position_embeddings - 1)  # one is the text's
+    video_processor = DRLVideoProcessor(
+        size={"shortest_edge": size},
+        crop_size={"height": size, "width": size},
+        max_frames=min(positions),
+        pad_to_max_frames=True,
+    )
+    max_length = min(MAX_WORDS, text.max_position_embeddings)
+    return DRLProcessor(video_processor, loaded, max_length=max_length, pad_to_max_length=True)
 
 
 def describe(config: DRLConfig, state: dict[str, torch.Tensor], tokenizer: str | os.PathLike | None) -> list[str]:

@@ -183,8 +183,11 @@ class DRLModel(DRLPreTrainedModel):
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         check_mask("attention_mask", attention_mask, "input_ids", input_ids.shape)
-        # The official code has no padding mask in the text tower: real words are the same, padding is not.
-        tower_mask = None if self.config.padding_similarity == "zero" else attention_mask
+        tower_mask = attention_mask
+        if self.config.padding_similarity == "zero":
+            # The official tower sees padding, as token 0. Real words are the same, but what padding becomes can be
+            # what a frame matched, and enters the decorrelation.
+            input_ids, tower_mask = input_ids.masked_fill(attention_mask == 0, 0), None
         states = self.text_model(input_ids=input_ids, attention_mask=tower_mask).last_hidden_state
         return self._finish(self.text_projection(states), attention_mask, self.text_token_weights)
 

@@ -3,6 +3,7 @@
 Every name is listed for a configuration, so that one that is missing is noticed as well as one too many.
 """
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -79,6 +80,7 @@ HEADS = {
 }
 # seqLSTM declares positions and never reads them.
 UNUSED = {"lstm": ("frame_position_embeddings.weight",)}
+MAX_BLOCKS = 100  # the largest CLIP has 48
 
 
 def original_names(config: DRLConfig) -> dict[str, tuple[str, ...]]:
@@ -110,22 +112,31 @@ def original_names(config: DRLConfig) -> dict[str, tuple[str, ...]]:
 
 
 def count_blocks(state: dict[str, torch.Tensor], stack: str) -> int:
-    """The number of different blocks in a stack."""
+    """The number of different blocks in a stack.
+
+    Raises:
+        `CheckpointError`: For more than any CLIP has.
+    """
     found = [re.match(rf"{re.escape(stack)}\.(\d+)\.", name) for name in state]
-    return len({match[1] for match in found if match})
+    indices = {int(match[1]) for match in found if match}
+    if len(indices) > MAX_BLOCKS:
+        raise CheckpointError(f"{stack} has {len(indices)} blocks, expected at most {MAX_BLOCKS}.")
+    return len(indices)
 
 
 def shape_of(state: dict[str, torch.Tensor], name: str, dims: int) -> torch.Size:
     """Shape of a tensor that the configuration is read from.
 
     Raises:
-        `CheckpointError`: When it is absent or has another number of dimensions.
+        `CheckpointError`: When it is absent, has another number of dimensions or one of size 0.
     """
     if name not in state:
         found = ", ".join(list(state)[:5])
         raise CheckpointError(f"there is no tensor {name!r}; found {len(state)}, such as {found}.")
     if state[name].dim() != dims:
         raise CheckpointError(f"{name!r} has shape {tuple(state[name].shape)}, expected {dims} dimensions.")
+    if 0 in state[name].shape:
+        raise CheckpointError(f"{name!r} has shape {tuple(state[name].shape)}, expected sizes of at least 1.")
     return state[name].shape
 
 
@@ -175,9 +186,11 @@ def infer_config(state: dict[str, torch.Tensor], interaction: str | None = None,
     context_length, text_width = shape_of(state, "clip.positional_embedding", 2)
     vocab_size, _ = shape_of(state, "clip.token_embedding.weight", 2)
     _, dim = shape_of(state, "clip.text_projection", 2)
-    grid = round((num_positions - 1) ** 0.5)
-    if grid**2 + 1 != num_positions:
+    grid = math.isqrt(num_positions - 1)
+    if grid < 1 or grid**2 + 1 != num_positions:
         raise CheckpointError(f"'clip.visual.positional_embedding' has {num_positions} rows: no square and one more.")
+    if vocab_size < 3:
+        raise CheckpointError(f"'clip.token_embedding.weight' has {vocab_size} rows, expected BOS, EOS and a word.")
 
     interaction = infer_interaction(state, interaction)
     temporal_encoder = "none"
@@ -202,13 +215,17 @@ def infer_config(state: dict[str, torch.Tensor], interaction: str | None = None,
             "hidden_act": "quick_gelu",
         }
 
-    # Each with positions of its own, from CLIP's text tower at first.
+    def rows_of(name: str) -> int:
+        # As many as the text tower's, which they start from; if there are none, that is one of the misfits.
+        return shape_of(state, name, 2)[0] if name in state else context_length
+
+    # Each with positions of its own.
     fields = {}
     if temporal_encoder == "transformer":
-        rows, _ = shape_of(state, "frame_position_embeddings.weight", 2)
+        rows = rows_of("frame_position_embeddings.weight")
         fields["temporal_config"] = {**blocks(dim, "transformerClip.resblocks"), "max_position_embeddings": rows}
     if interaction == "xti":
-        rows, _ = shape_of(state, "cross.embeddings.position_embeddings.weight", 2)
+        rows = rows_of("cross.embeddings.position_embeddings.weight")
         cross = blocks(dim, "cross.transformer.resblocks", heads=8)
         fields["cross_config"] = {**cross, "max_position_embeddings": rows}
 
@@ -257,6 +274,9 @@ def misfits(state: dict[str, torch.Tensor], config: DRLConfig, shapes: dict[str,
             yield f"misshapen: {name} is {tuple(state[name].shape)}, expected {expected}"
         elif not state[name].is_floating_point():
             yield f"of another type: {name} is {state[name].dtype}, expected floating point"
+    for name in UNUSED.get(config.temporal_encoder, ()):
+        if name in state and state[name].dim() != 2:
+            yield f"misshapen: {name} is {tuple(state[name].shape)}, expected 2 dimensions"
 
 
 def to_our_names(state: dict[str, torch.Tensor], config: DRLConfig) -> dict[str, torch.Tensor]:

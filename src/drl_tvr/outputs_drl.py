@@ -11,7 +11,8 @@ class DRLFeatures(ModelOutput):
     """One side, encoded: what travels together to the similarity, the loss, a gather or an index.
 
     Args:
-        tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Words or frames, not normalised, 0 on padding.
+        tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Words or frames, not normalised, 0 on padding
+            (but for `padding_similarity="zero"`).
         weights (`torch.Tensor` of shape `(num_items, num_tokens)`): Weights that sum to 1 in a row, 0 on padding.
         mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens, 0 for padding.
     """

@@ -10,13 +10,17 @@ class DRLProcessor(ProcessorMixin):
     """
     A [`DRLVideoProcessor`] and a [`CLIPTokenizer`] in one.
 
-    Captions are padded to the longest of the batch and cut to `max_length` tokens, BOS and EOS included and kept.
+    Captions are padded to the longest of the batch, or to `max_length` tokens, and cut to that, BOS and EOS included
+    and kept.
 
     Args:
         video_processor ([`DRLVideoProcessor`]): Takes `videos`.
         tokenizer ([`CLIPTokenizer`]): Takes `text`.
         max_length (`int`, *optional*, defaults to 32): Most tokens of a caption: 32 for sentences and 64 for
             paragraphs in the official recipe. Saved with the processor; a call may override it.
+        pad_to_max_length (`bool`, *optional*, defaults to `False`): Pad every caption to `max_length`, as the official
+            code does, not to the longest. A model of `padding_similarity="zero"` needs it: there padding takes part in
+            the score.
 
     Example:
 
@@ -28,16 +32,18 @@ class DRLProcessor(ProcessorMixin):
     ```
     """
 
-    def __init__(self, video_processor=None, tokenizer=None, max_length: int = 32):
+    def __init__(self, video_processor=None, tokenizer=None, max_length: int = 32, pad_to_max_length: bool = False):
         if max_length < 3:
             raise ValueError(f"`max_length` must be at least 3, for BOS, a word and EOS, found {max_length}")
         self.max_length = max_length
+        self.pad_to_max_length = pad_to_max_length
         super().__init__(video_processor, tokenizer)
 
     @property
     def text_kwargs(self) -> dict:
         """The tokenizer's defaults."""
-        return {"padding": True, "truncation": True, "max_length": self.max_length}
+        padding = "max_length" if self.pad_to_max_length else True
+        return {"padding": padding, "truncation": True, "max_length": self.max_length}
 
     def __call__(
         self,

@@ -35,9 +35,12 @@ class DRLVideoProcessorKwargs(VideosKwargs, total=False):
         Where to stop, in seconds, as `start`. Beyond the end of a video it means the end.
     allow_truncated (`bool`, *optional*, defaults to `self.allow_truncated`):
         Take the readable part of a file that ends early or is damaged, instead of raising [`VideoDecodeError`].
+    pad_to_max_frames (`bool`, *optional*, defaults to `self.pad_to_max_frames`):
+        Whether to pad every video of a batch to `max_frames`, not to the longest.
     """
 
     allow_truncated: bool | None
+    pad_to_max_frames: bool | None
     max_frames: int | None
     start: float | int | list | tuple | None
     end: float | int | list | tuple | None
@@ -62,6 +65,9 @@ class DRLVideoProcessor(BaseVideoProcessor):
         allow_truncated (`bool`, *optional*, defaults to `False`):
             Take the readable part of a file that ends early or is damaged. A warning and the metadata's `truncation`
             then say so.
+        pad_to_max_frames (`bool`, *optional*, defaults to `False`):
+            Pad every video of a batch to `max_frames`, as the official code does, not to the longest. A model of
+            `padding_similarity="zero"` needs it: there a padded frame takes part in the score.
         kwargs: The other fields of `VideosKwargs`, such as `size` and `crop_size`.
 
     Example:
@@ -95,6 +101,7 @@ class DRLVideoProcessor(BaseVideoProcessor):
     fps = 1
     max_frames = 12
     allow_truncated = False
+    pad_to_max_frames = False
     valid_kwargs = DRLVideoProcessorKwargs
     model_input_names = ["pixel_values_videos", "video_mask"]
 
@@ -197,6 +204,10 @@ class DRLVideoProcessor(BaseVideoProcessor):
                 raise ValueError(f"found frames of the shapes {shapes}, expected one for a batch: resize and crop")
             pixels = torch.nn.utils.rnn.pad_sequence(pixels, batch_first=True)  # (num_videos, num_frames, 3, h, w)
             mask = torch.nn.utils.rnn.pad_sequence(mask, batch_first=True)  # (num_videos, num_frames)
+            if kwargs.get("pad_to_max_frames", self.pad_to_max_frames):
+                missing = max(0, kwargs.get("max_frames", self.max_frames) - mask.shape[1])
+                pixels = torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing))
+                mask = torch.nn.functional.pad(mask, (0, missing))
         return BatchFeature({"pixel_values_videos": pixels, "video_mask": mask}, tensor_type=return_tensors)
 
 

@@ -1,5 +1,7 @@
 """The frame store: the processor's own pixels, decoded once, and again for the clip about which anything changed."""
 
+import copy
+import logging
 import multiprocessing
 import os
 import resource
@@ -16,7 +18,7 @@ from datasets import Dataset
 
 from drl_tvr import DRLVideoProcessor, VideoDecodeError
 from drl_tvr.data import frame_store
-from drl_tvr.data.frame_store import INCOMPLETE, FrameStoreError, StoredFrames, decode_videos
+from drl_tvr.data.frame_store import INCOMPLETE, FrameStoreError, StoredFrames, decode_videos, pixel_settings
 from drl_tvr.video_decoding_drl import VideoNotFoundError
 
 
@@ -387,3 +389,27 @@ def test_real_clips_are_stored_as_the_processor_gives_them(shared_dir, tmp_path)
     videos = table([shared_dir / "videos" / name for name in names])
     processor = DRLVideoProcessor()
     assert_fresh(decode_videos(videos, processor, tmp_path / "store", 2), processor, videos)
+
+
+def test_a_part_of_a_clip_is_said_each_time_that_it_is_used(tmp_path, tiny_processor, make_video, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("drl_tvr"), "propagate", True)
+    path = make_video("a.mkv", num_frames=60)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    videos = Dataset.from_dict({"path": [str(path)], "start": [None], "end": [None]})
+    processor = copy.deepcopy(tiny_processor.video_processor)
+    with pytest.raises(VideoDecodeError, match="truncated"):
+        decode_videos(videos, processor, tmp_path / "store", 1)
+    processor.allow_truncated = True
+    for _ in range(2):
+        caplog.clear()
+        frames = decode_videos(videos, processor, tmp_path / "store", 1)
+        assert f"Of 1 of 1 clips only the readable part is used: {path}: " in caplog.text
+    assert 0 < len(frames[0]) < 6
+
+
+def test_settings_that_change_no_pixel_decode_nothing_again(tiny_processor):
+    settings = pixel_settings(tiny_processor.video_processor)
+    for name, value in (("pad_to_max_frames", True), ("device", "cpu"), ("return_tensors", "pt"), ("image_mean", [0])):
+        processor = copy.deepcopy(tiny_processor.video_processor)
+        setattr(processor, name, value)
+        assert pixel_settings(processor) == settings, name

@@ -36,7 +36,9 @@ def frame_cache(tmp_path_factory) -> Path:
 def make_trainer(splits, frame_cache, make_tiny_model, tiny_processor, tmp_path):
     """A trainer whose own arguments are the library's, but for the size and the rates of a model from scratch."""
 
-    def make(model: DRLModel | None = None, output_dir: str = "run", callbacks=None, **args) -> DRLTrainer:
+    def make(
+        model: DRLModel | None = None, output_dir: str = "run", callbacks=None, processor=tiny_processor, **args
+    ) -> DRLTrainer:
         settings = {
             "learning_rate": 1e-3,
             "clip_learning_rate": 5e-4,
@@ -56,7 +58,7 @@ def make_trainer(splits, frame_cache, make_tiny_model, tiny_processor, tmp_path)
             args=DRLTrainingArguments(str(tmp_path / output_dir), **{**settings, **args}),
             train_dataset=splits["train"],
             eval_dataset=splits["validation"],
-            processing_class=tiny_processor,
+            processing_class=processor,
             callbacks=callbacks,
         )
 
@@ -211,6 +213,26 @@ def test_evaluation_scores_the_whole_split_whatever_the_batch(batch_size, make_t
     assert metrics_of(trainer) == {f"eval_{name}": pytest.approx(value) for name, value in wanted.items()}
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_padding_that_counts_is_the_same_in_every_batch(
+    batch_size, make_trainer, make_tiny_model, tiny_processor, splits
+):
+    """The official code pads all to one length; here the longest of a batch would have no padding, and score lower."""
+    model = make_tiny_model(padding_similarity="zero")
+    with torch.no_grad():  # so that cosines of both signs occur
+        model.text_projection.weight.mul_(-1).add_(0.02 * torch.randn_like(model.text_projection.weight))
+    with pytest.raises(ValueError, match="`pad_to_max_length=True` and the video processor `pad_to_max_frames=True`"):
+        make_trainer(model)
+    processor = copy.deepcopy(tiny_processor)
+    processor.pad_to_max_length = processor.video_processor.pad_to_max_frames = True
+    trainer = make_trainer(model, processor=processor, per_device_eval_batch_size=batch_size)
+    similarity = trainer.similarity(trainer.eval_dataset.videos, trainer.eval_dataset.captions)
+    assert_close(similarity, whole_matrix(model, processor, splits["validation"]), atol=1e-4, rtol=1e-4)
+    assert (similarity == 0).any() or (similarity >= 0).all()
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert (batch["input_ids"].shape[1], batch["video_mask"].shape[1]) == (32, 6)
+
+
 def test_evaluation_takes_a_split_and_a_prefix_and_several_captions_a_video(make_trainer, tiny_processor, splits):
     trainer = make_trainer()
     metrics = trainer.evaluate(splits["train"], metric_key_prefix="test")
@@ -218,6 +240,7 @@ def test_evaluation_takes_a_split_and_a_prefix_and_several_captions_a_video(make
         whole_matrix(trainer.model, tiny_processor, splits["train"]), splits["train"].caption_to_video
     )
     assert len(splits["train"].captions) == 96
+    assert "test_chosen_on_test" not in metrics  # no checkpoint is chosen
     counts = {"num_videos": 16, "expected_videos": 16, "num_captions": 96, "expected_captions": 96}
     assert {name: metrics[f"test_{name}"] for name in counts} == counts
     assert {name: metrics[f"test_{name}"] for name in wanted} == pytest.approx(wanted)
@@ -283,6 +306,7 @@ def test_the_best_checkpoint_is_the_one_in_the_end(make_trainer, monkeypatch):
 
     monkeypatch.setattr("drl_tvr.training.trainer.evaluate_retrieval", evaluate)
     trainer.train()
+    assert {entry["eval_chosen_on_test"] for entry in trainer.state.log_history if "eval_t2v_R@1" in entry} == {0.0}
     assert Path(trainer.state.best_model_checkpoint).name == "checkpoint-2"
     assert trainer.state.best_metric == 30.0
     for name, parameter in trainer.model.named_parameters():

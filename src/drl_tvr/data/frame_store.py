@@ -43,6 +43,9 @@ NOT_STORED = (
     "do_rescale",
     "do_normalize",
     "return_metadata",
+    "return_tensors",
+    "device",
+    "pad_to_max_frames",
     "video_processor_type",
     "processor_class",
     "auto_map",
@@ -144,7 +147,22 @@ def decode_videos(
                 leftover.unlink(missing_ok=True)
             missing = {file: clip for file, clip in zip(files, clips, strict=True) if not file.exists()}
             _decode(missing, len(set(files)), video_processor, num_processes or _num_cores())
+    if video_processor.allow_truncated:
+        _say_truncated(files, clips)
     return StoredFrames(files)
+
+
+def _say_truncated(files: Sequence[Path], clips: Sequence[dict]) -> None:
+    """Warn of the clips of which only a part could be read, each time that they are used."""
+    parts = {}
+    for file, clip in zip(files, clips, strict=True):
+        with safe_open(file, framework="pt") as stored:
+            reason = (stored.metadata() or {}).get("truncation")
+        if reason:
+            parts[clip["path"]] = reason
+    if parts:
+        listed = "; ".join(f"{path}: {reason}" for path, reason in list(parts.items())[:10])
+        logger.warning(f"Of {len(parts)} of {len(set(files))} clips only the readable part is used: {listed}")
 
 
 def pixel_settings(video_processor: BaseVideoProcessor) -> dict:
@@ -220,25 +238,27 @@ def write_clip(file: Path, clip: dict, video_processor: BaseVideoProcessor) -> N
         `FrameStoreError`: When it can't be written, or the video changed since it was described.
     """
     path, start, end = clip["path"], clip["start"], clip["end"]
-    inputs = video_processor([path], start=start, end=end, do_rescale=False, do_normalize=False)
+    inputs = video_processor([path], start=start, end=end, do_rescale=False, do_normalize=False, return_metadata=True)
     found = os.stat(path)
     if (found.st_size, found.st_mtime_ns) != (clip["size"], clip["mtime_ns"]):
         raise FrameStoreError(f"{path}: found that it changed since this run began; run again.")
-    save_clip(file, clip, inputs["pixel_values_videos"][0])
+    save_clip(file, clip, inputs["pixel_values_videos"][0], inputs["video_metadata"][0].truncation)
 
 
-def save_clip(file: Path, clip: dict, pixels: torch.Tensor) -> None:
+def save_clip(file: Path, clip: dict, pixels: torch.Tensor, truncation: str | None = None) -> None:
     """Write a clip's file, which appears under its name only when it is whole and on disk.
 
     Args:
         file (`Path`): From [`~data.frame_store.clip_file`].
         clip (`dict`): From [`~data.frame_store.describe_clip`]; it is noted in the file.
         pixels (`torch.Tensor` of shape `(num_frames, 3, height, width)`): uint8.
+        truncation (`str`, *optional*): Why they are of the readable part alone; it is noted too.
 
     Raises:
         `FrameStoreError`: When it can't be written.
     """
-    content = save({"frames": pixels.contiguous()}, metadata={"clip": _to_json(clip)})
+    notes = {"clip": _to_json(clip)} | ({"truncation": truncation} if truncation else {})
+    content = save({"frames": pixels.contiguous()}, metadata=notes)
     store = file.parent.parent
     temporary = None
     try:

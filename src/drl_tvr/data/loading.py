@@ -116,15 +116,18 @@ class RetrievalCollator:
         if "caption" in items[0]:
             batch.update(self.processor(text=[item["caption"] for item in items], return_tensors="pt"))
         if "frames" in items[0]:
-            batch.update(pad_frames([item["frames"] for item in items]))
+            video_processor = self.processor.video_processor
+            num_frames = video_processor.max_frames if video_processor.pad_to_max_frames else 0
+            batch.update(pad_frames([item["frames"] for item in items], num_frames))
         return batch
 
 
-def pad_frames(videos: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+def pad_frames(videos: Sequence[torch.Tensor], num_frames: int = 0) -> dict[str, torch.Tensor]:
     """Stack videos of unlike length.
 
     Args:
         videos (`Sequence[torch.Tensor]`): uint8 tensors of shape `(num_frames, 3, height, width)`.
+        num_frames (`int`, *optional*, defaults to 0): The least length to pad to.
 
     Returns:
         `dict[str, torch.Tensor]`: `pixel_values_videos` and `video_mask`, as [`~data.loading.RetrievalCollator`]
@@ -149,9 +152,12 @@ def pad_frames(videos: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
     if len(sizes) > 1:
         raise ValueError(f"Found frames of the sizes {sizes}, expected one for a batch: resize and crop.")
     masks = [torch.ones(len(video), dtype=torch.int64) for video in videos]
+    pixels = pad_sequence(videos, batch_first=True)  # (num_videos, num_frames, 3, height, width)
+    mask = pad_sequence(masks, batch_first=True)  # (num_videos, num_frames)
+    missing = max(0, num_frames - mask.shape[1])
     return {
-        "pixel_values_videos": pad_sequence(videos, batch_first=True),  # (num_videos, num_frames, 3, height, width)
-        "video_mask": pad_sequence(masks, batch_first=True),  # (num_videos, num_frames)
+        "pixel_values_videos": torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing)),
+        "video_mask": torch.nn.functional.pad(mask, (0, missing)),
     }
 
 

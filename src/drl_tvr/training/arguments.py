@@ -12,7 +12,7 @@ class DRLTrainingArguments(TrainingArguments):
 
     | field | default | meaning |
     |---|---|---|
-    | `learning_rate` | 1e-4 | peak for new modules: temporal encoder and token weights |
+    | `learning_rate` | 1e-4 | peak for new modules: temporal encoder, token weights, MLP, cross transformer |
     | `clip_learning_rate` | 1e-7 | peak for the CLIP towers and projections |
     | `logit_scale_learning_rate` | that of CLIP | peak for the logit scale; a model from scratch wants it higher |
     | `adam_beta2`, `adam_epsilon` | 0.98, 1e-6 | |

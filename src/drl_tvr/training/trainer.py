@@ -37,13 +37,22 @@ def num_pairs(dataset: RetrievalData | PairDataset) -> int:
     return len(dataset.captions)
 
 
-def check_normalization(model: DRLModel, processor: DRLProcessor) -> None:
-    """Refuse a processor that normalises otherwise than the model, which is handed the stored uint8 pixels.
+def check_processor(model: DRLModel, processor: DRLProcessor) -> None:
+    """Refuse a processor that doesn't go with the model.
+
+    The model is handed stored uint8 pixels, and normalises them itself. And where padding takes part in a score, how
+    much of it an item has must not depend on the rest of its batch.
 
     Raises:
         `ValueError`: Names the field and both values.
     """
     video_processor = processor.video_processor
+    pads = processor.pad_to_max_length and video_processor.pad_to_max_frames
+    if model.config.padding_similarity == "zero" and model.config.interaction in ("ti", "wti") and not pads:
+        raise ValueError(
+            "The model has `padding_similarity='zero'`, so that padding takes part in its scores: the processor needs "
+            "`pad_to_max_length=True` and the video processor `pad_to_max_frames=True`."
+        )
     if not (video_processor.do_rescale and video_processor.do_normalize):
         raise ValueError("The video processor must have `do_rescale` and `do_normalize` on: the model normalises.")
     found = {"rescale_factor": [video_processor.rescale_factor]}
@@ -108,7 +117,7 @@ class DRLTrainer(Trainer):
                 f"`train_dataset` has {num_pairs(train_dataset)} pairs, fewer than a batch of all processes "
                 f"({batch_size}), and `dataloader_drop_last` leaves out smaller ones."
             )
-        check_normalization(model, processing_class)
+        check_processor(model, processing_class)
         kwargs.setdefault("data_collator", RetrievalCollator(processing_class))
         self.args, self.processing_class = args, processing_class  # `_decode` needs them before `Trainer` sets them
         super().__init__(
@@ -144,7 +153,8 @@ class DRLTrainer(Trainer):
             if self.args.official_optimizer:
                 decayed = {name for name, _ in model.named_parameters() if "bias" not in name}
                 optimizer_class = BertAdam
-                optimizer_kwargs = {key: optimizer_kwargs[key] for key in ("lr", "betas", "eps")}
+                betas = (self.args.adam_beta1, self.args.adam_beta2)
+                optimizer_kwargs = {"lr": self.args.learning_rate, "betas": betas, "eps": self.args.adam_epsilon}
             groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
@@ -211,8 +221,9 @@ class DRLTrainer(Trainer):
 
         Returns:
             `dict[str, float]`: What [`evaluate_retrieval`] gives, prefixed; `num_videos`, `num_captions`, and how many
-            the complete split has, `expected_videos` and `expected_captions`; `t2v_twin_accuracy` and
-            `v2t_twin_accuracy` where the split has twins.
+            the complete split has, `expected_videos` and `expected_captions`; `chosen_on_test`, 1 when the best
+            checkpoint is kept and the test split says which that is; `t2v_twin_accuracy` and `v2t_twin_accuracy` where
+            the split has twins.
 
         Raises:
             `ValueError`: When there is no split to evaluate.
@@ -227,6 +238,8 @@ class DRLTrainer(Trainer):
         # With fewer videos than the benchmark has, the same model scores higher: no metric without its counts.
         provenance = dataset.data.provenance
         metrics.update({name: provenance[name] for name in COUNTS if provenance[name] is not None})
+        if isinstance(self.eval_dataset, PairDataset) and self.args.load_best_model_at_end:
+            metrics["chosen_on_test"] = float(self.eval_dataset.data.split == "test")
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         metrics.update(speed_metrics(metric_key_prefix, start_time, num_samples=len(dataset.videos)))
         self.log(metrics)

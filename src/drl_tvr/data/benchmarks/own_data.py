@@ -59,10 +59,7 @@ def load(
     path = Path(path)
     name = path.name or path.resolve().name
     check_split(name, split)
-    if not path.exists():
-        raise BenchmarkError(f"There is no file or folder {os.fspath(path)!r}.")
-    files = find_files(path) if path.is_dir() else [path]
-    rows = [row for file in files for row in read_rows(file, path, None if root is None else Path(root))]
+    files, rows = read_tables(path, root)
     sizes = {each: sum(row["split"] == each for row in rows) for each in SPLIT_NAMES.values()}
     has_validation = sizes["validation"] > 0
     part = "train" if split == "validation" and not has_validation and hold_out else split
@@ -93,6 +90,29 @@ def load(
         sources={video_id: os.path.relpath(path, where) for video_id, path in paths.items()},
     )
     return assemble(official, split, hold_out and not has_validation, allow_missing)
+
+
+def read_tables(path: Path, root: str | os.PathLike | None) -> tuple[list[Path], list[dict[str, Any]]]:
+    """The tables of a path, and their rows.
+
+    Raises:
+        `BenchmarkError`: When there is no such path, or a row's value is none.
+    """
+    if not path.exists():
+        raise BenchmarkError(f"There is no file or folder {os.fspath(path)!r}.")
+    files = find_files(path) if path.is_dir() else [path]
+    return files, [row for file in files for row in read_rows(file, path, None if root is None else Path(root))]
+
+
+def splits_of(path: str | os.PathLike, root: str | os.PathLike | None = None) -> list[str]:
+    """The splits that have rows.
+
+    Raises:
+        `BenchmarkError`: As `load`.
+    """
+    _, rows = read_tables(Path(path), root)
+    found = {row["split"] for row in rows}
+    return [split for split in dict.fromkeys(SPLIT_NAMES.values()) if split in found]
 
 
 def find_files(folder: Path) -> list[Path]:
@@ -223,4 +243,4 @@ def video_id_of(key: tuple[str, float | None, float | None], root: Path) -> str:
     video_id = os.path.relpath(path, root)
     if start is None and end is None:
         return video_id
-    return f"{video_id}#{start or 0:g}-{'' if end is None else format(end, 'g')}"
+    return f"{video_id}#{start or 0!r}-{'' if end is None else repr(end)}"
