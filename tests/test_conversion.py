@@ -228,6 +228,19 @@ def test_the_options_are_fields_of_the_configuration(tmp_path: Path):
     assert (config.cdcr_alpha_diagonal, config.cdcr_alpha_off_diagonal) == (0.16, 0.06)
 
 
+def test_tensors_that_share_memory_convert(tmp_path: Path):
+    """Aliases, and views that are not contiguous."""
+    state = official_state()
+    for name in HEADS["wti"]:
+        if name.startswith("video"):
+            state[name] = state[name.replace("video", "text")]
+    fused = "clip.transformer.resblocks.0.attn.in_proj_weight"
+    state[fused] = state[fused].T.contiguous().T
+    parameters = dict(convert(state, tmp_path).named_parameters())
+    assert torch.equal(parameters["text_model.encoder.layers.0.self_attn.k_proj.weight"], state[fused].chunk(3)[1])
+    assert torch.equal(parameters["frame_token_weights.layers.0.bias"], state["text_weight_fc.0.bias"])
+
+
 def test_the_prefix_of_distributed_training_goes(tmp_path: Path):
     state = official_state()
     (tmp_path / "ddp").mkdir()
@@ -365,6 +378,7 @@ def changed(**tensors) -> dict:
         (changed(clip__token_embedding__weight=torch.zeros(2, 64)), {}, "has 2 rows, expected BOS, EOS and a word"),
         (changed(clip__token_embedding__weight=torch.zeros(1).expand(2**33, 64)), {}, "without memory of their own"),
         (changed(clip__text_projection=torch.zeros(64, 64).to_sparse()), {}, "without memory of their own"),
+        (changed(clip__ln_final__bias=torch.full((64,), float("nan"))), {}, "not finite: clip.ln_final.bias"),
         (
             official_state() | {f"transformerClip.resblocks.{i}.ln_1.bias": torch.zeros(64) for i in range(101)},
             {},
@@ -546,6 +560,18 @@ def test_an_output_folder_in_use_is_refused_and_left_alone(tmp_path: Path):
         convert_checkpoint(tmp_path / "best.pth", tmp_path / "file" / "out")
     assert (tmp_path / "file").read_text() == "mine" and not any((tmp_path / "empty").iterdir())
     assert (convert_checkpoint(tmp_path / "best.pth", tmp_path / "empty") / "model.safetensors").is_file()
+
+
+def test_a_full_disk_is_an_error_that_leaves_nothing(tmp_path: Path):
+    """A limit on the size of files stands in for it: the same error reaches the writer."""
+    save(official_state(), tmp_path / "best.pth")
+    script = (
+        "import resource, signal, sys; from drl_tvr.cli import main; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); sys.exit(main(['convert', 'best.pth', 'out']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "out can't be written" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["best.pth"]
 
 
 def test_a_failure_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

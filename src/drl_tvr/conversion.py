@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 from transformers.utils import logging
@@ -88,6 +89,8 @@ def convert_checkpoint(
         if processor is not None:
             processor.save_pretrained(staging)
         staging.rename(output_dir)
+    except SafetensorError as error:  # what it makes of a full disk
+        raise OSError(f"{output_dir} can't be written: {error}.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     for line in describe(config, state, tokenizer):
@@ -105,8 +108,8 @@ def check_output_dir(output_dir: Path) -> None:
     parent = next(folder for folder in output_dir.absolute().parents if folder.exists())
     if not parent.is_dir():
         raise NotADirectoryError(f"{output_dir} can't be made: {parent} is a file.")
-    if output_dir.resolve() == Path.cwd():
-        raise FileExistsError(f"{output_dir} is the current folder; choose another one.")
+    if output_dir.resolve() == Path.cwd() or output_dir.is_mount():
+        raise FileExistsError(f"{output_dir} is the current folder or a mount, and can't be replaced; name one in it.")
     if output_dir.is_symlink() or output_dir.exists() and not output_dir.is_dir():
         raise FileExistsError(f"{output_dir} is not a folder; choose one that doesn't exist or is empty.")
     found = sorted(path.name for path in output_dir.iterdir()) if output_dir.exists() else []

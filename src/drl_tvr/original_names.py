@@ -255,7 +255,7 @@ def infer_config(state: dict[str, torch.Tensor], interaction: str | None = None,
 
 
 def misfits(state: dict[str, torch.Tensor], config: DRLConfig, shapes: dict[str, torch.Size]) -> Iterator[str]:
-    """What in an original state dict is unknown, missing, misshapen or not of numbers, a line a tensor.
+    """What in an original state dict is unknown, missing, misshapen or not of finite numbers, a line a tensor.
 
     Args:
         state (`dict[str, torch.Tensor]`): The state dict, in DRL's form.
@@ -274,6 +274,8 @@ def misfits(state: dict[str, torch.Tensor], config: DRLConfig, shapes: dict[str,
             yield f"misshapen: {name} is {tuple(state[name].shape)}, expected {expected}"
         elif not state[name].is_floating_point():
             yield f"of another type: {name} is {state[name].dtype}, expected floating point"
+        elif not state[name].float().isfinite().all():
+            yield f"not finite: {name}"
     for name in UNUSED.get(config.temporal_encoder, ()):
         if name in state and state[name].dim() != 2:
             yield f"misshapen: {name} is {tuple(state[name].shape)}, expected 2 dimensions"
@@ -294,7 +296,9 @@ def to_our_names(state: dict[str, torch.Tensor], config: DRLConfig) -> dict[str,
         tensor = state[name].T if name in TRANSPOSED else state[name]
         # On a GPU the official code keeps the towers in half precision, of which float32 loses nothing.
         parts = tensor.float().chunk(len(ours)) if len(ours) > 1 else (tensor.float(),)
-        converted |= dict(zip(ours, parts, strict=True))
+        # Each in memory of its own: what shares it, as views and aliases in a checkpoint do, can't be saved.
+        owned = [part.clone(memory_format=torch.contiguous_format) for part in parts]
+        converted |= dict(zip(ours, owned, strict=True))
     return converted
 
 

@@ -11,7 +11,8 @@ from .configuration_drl import DRLCrossConfig
 from .encoders_drl import DRLBlockStack
 
 
-# Numbers that a block of pairs may hold at a time: 256 MiB in float32.
+# Numbers that a block of pairs may hold at a time, as counted here: 256 MiB in float32. In training, gradients and
+# what attention needs come on top.
 MAX_ELEMENTS = 2**26
 
 

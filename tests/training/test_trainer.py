@@ -132,7 +132,8 @@ def test_the_optimizer_has_four_groups_of_the_right_rates_and_decay(make_trainer
 
 
 def test_the_official_optimizer_decays_all_but_biases(make_trainer):
-    trainer = make_trainer(official_optimizer=True, learning_rate=1e-4, clip_learning_rate=1e-7, max_steps=20)
+    rates = {"learning_rate": 1e-4, "clip_learning_rate": 1e-7}
+    trainer = make_trainer(official_optimizer=True, optim="sgd", max_steps=20, **rates)  # `optim` says nothing then
     optimizer = trainer.create_optimizer()
     assert type(optimizer) is BertAdam and (optimizer.defaults["betas"], optimizer.defaults["eps"]) == (
         (0.9, 0.98),
@@ -225,6 +226,7 @@ def test_padding_that_counts_is_the_same_in_every_batch(
         make_trainer(model)
     processor = copy.deepcopy(tiny_processor)
     processor.pad_to_max_length = processor.video_processor.pad_to_max_frames = True
+    processor.video_processor.max_frames = 12  # the clips have from 6 on
     trainer = make_trainer(model, processor=processor, per_device_eval_batch_size=batch_size)
     similarity = trainer.similarity(trainer.eval_dataset.videos, trainer.eval_dataset.captions)
     assert_close(similarity, whole_matrix(model, processor, splits["validation"]), atol=1e-4, rtol=1e-4)
@@ -234,7 +236,7 @@ def test_padding_that_counts_is_the_same_in_every_batch(
     ).abs().max() > 0.01  # or it proves nothing
     model.config.padding_similarity = "zero"
     batch = next(iter(trainer.get_train_dataloader()))
-    assert (batch["input_ids"].shape[1], batch["video_mask"].shape[1]) == (32, 6)
+    assert (batch["input_ids"].shape[1], batch["video_mask"].shape[1]) == (32, 12)
 
 
 def test_evaluation_takes_a_split_and_a_prefix_and_several_captions_a_video(make_trainer, tiny_processor, splits):

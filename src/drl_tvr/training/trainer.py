@@ -149,12 +149,13 @@ class DRLTrainer(Trainer):
         model = self.model if model is None else model
         if self.optimizer is None:
             decayed = set(self.get_decay_parameter_names(model)) - {"logit_scale"}
-            optimizer_class, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
             if self.args.official_optimizer:
                 decayed = {name for name, _ in model.named_parameters() if "bias" not in name}
                 optimizer_class = BertAdam
                 betas = (self.args.adam_beta1, self.args.adam_beta2)
                 optimizer_kwargs = {"lr": self.args.learning_rate, "betas": betas, "eps": self.args.adam_epsilon}
+            else:
+                optimizer_class, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
             groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
