@@ -52,12 +52,13 @@ def test_the_doctor_names_what_a_table_lacks(folder: Path, capsys: pytest.Captur
     assert main(["doctor", str(folder / "mine.csv"), "--json", str(folder / "report.json")]) == 1
     shown = capsys.readouterr().out
     # Of all splits: training would stop at the page.
-    assert "2 videos, 1 with a problem: " in shown and "missing: 1 videos of " in shown and "gone.mp4" in shown
+    assert "3 videos, 2 with a problem: " in shown and "no file of the benchmark has this id" in shown
     report = json.loads((folder / "report.json").read_text())
-    assert (report["missing"], report["ok"]) == (["gone.mp4"], False)
+    codes = {Path(video["path"]).name: video["code"] for video in report["videos"]}
+    assert codes == {"good.mp4": "ok", "page.mp4": "not-a-video", "gone.mp4": "missing"} and report["ok"] is False
     (folder / "metadata.csv").write_text("file_name,text\ngood.mp4,a grey wall\ngone.mp4,another\n")
     assert main(["doctor", str(folder)]) == 1
-    assert "missing: 1 videos of " in capsys.readouterr().out
+    assert "2 videos, 1 with a problem: 1 ok, 1 missing" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

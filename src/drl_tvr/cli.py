@@ -97,11 +97,9 @@ def run_doctor_command(args: argparse.Namespace) -> int:
         allow_truncated=args.allow_truncated,
         num_workers=args.num_workers,
         time_limit=args.time_limit,
+        missing=missing,
     )
     print(format_report(report))
-    if missing:
-        report.update(missing=missing, ok=False)
-        print(f"missing: {len(missing)} videos of {args.target} have no file: {', '.join(missing[:10])}")
     if args.json is not None:
         args.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
     return 0 if report["ok"] else 1

@@ -211,6 +211,7 @@ def run_doctor(
     allow_truncated: bool = False,
     num_workers: int | None = None,
     time_limit: float = 300.0,
+    missing: Iterable[str] = (),
 ) -> dict:
     """Check all videos of a folder or a benchmark, and report.
 
@@ -218,6 +219,7 @@ def run_doctor(
         target (`str`, `os.PathLike` or `Iterable`): A folder, a file, or what [`~data.doctor.check_videos`] takes:
             `zip(videos["path"], videos["start"], videos["end"])` of a benchmark's `videos`.
         fps, max_frames, backend, allow_truncated, num_workers, time_limit: As of [`~data.doctor.check_videos`].
+        missing (`Iterable[str]`, *optional*): Ids of a benchmark's videos without a file; each is reported so.
 
     Returns:
         `dict`: The report, all of which JSON can hold:
@@ -264,6 +266,9 @@ def run_doctor(
         "time_limit": time_limit,
     }
     checks = check_videos(videos, **settings)
+    for video_id in missing:
+        message = f"{video_id}: no file of the benchmark has this id, expected a video file [missing]"
+        checks.append(VideoCheck(video_id, code="missing", message=message))
     num_ok = sum(check.ok for check in checks)
     return {
         "report_version": REPORT_VERSION,
