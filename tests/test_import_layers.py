@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "drl_tvr"
 
 MODEL = (
     "configuration_drl",
+    "token_matching_drl",
     "interaction",
     "losses",
     "outputs_drl",
@@ -32,7 +33,8 @@ BENCHMARKS = ("data.benchmarks", "data.load_benchmark", "data.moving_shapes")
 LAYERS = (
     # 1. The configuration, the interactions and the losses import nothing of ours.
     ("configuration_drl", "only", ()),
-    ("interaction", "only", ()),
+    ("token_matching_drl", "only", ()),
+    ("interaction", "only", ("token_matching_drl",)),
     ("losses", "only", ()),
     # 2. The model stands on these three; processing stands on transformers.
     ("outputs_drl", "only", ()),

@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from drl_tvr.interaction import (
+    chosen_rows,
     dot_product,
     mask_similarity,
     match_tokens,
@@ -209,12 +210,16 @@ def test_masked_similarities_by_hand():
 def test_matched_tokens_are_those_that_the_maxima_chose(make):
     arguments = make(ragged())
     text_tokens, _, text_mask, frame_tokens, _, video_mask = (tensor[:3] for tensor in arguments)
-    matched_frames, matched_words = match_tokens(text_tokens, text_mask, frame_tokens, video_mask)
+    best_frame, best_word = match_tokens(text_tokens, text_mask, frame_tokens, video_mask)
+    frames = normalize(frame_tokens).flatten(0, 1)[chosen_rows(best_frame, text_mask, frame_tokens.shape[1])]
+    words = normalize(text_tokens).flatten(0, 1)[chosen_rows(best_word, video_mask, text_tokens.shape[1])]
     for i in range(3):
         text, video = normalize(text_tokens[i, : WORDS[i]]), normalize(frame_tokens[i, : FRAMES[i]])
         cosine = text @ video.T
-        torch.testing.assert_close(matched_frames[i, : WORDS[i]], video[cosine.argmax(1)])
-        torch.testing.assert_close(matched_words[i, : FRAMES[i]], text[cosine.argmax(0)])
+        start, end = sum(WORDS[:i]), sum(WORDS[: i + 1])
+        torch.testing.assert_close(frames[start:end], video[cosine.argmax(1)])
+        start, end = sum(FRAMES[:i]), sum(FRAMES[: i + 1])
+        torch.testing.assert_close(words[start:end], text[cosine.argmax(0)])
 
 
 def test_matching_zero_lets_padding_win_as_the_official_code_does():
@@ -223,8 +228,7 @@ def test_matching_zero_lets_padding_win_as_the_official_code_does():
     words, frames = torch.tensor([[1]]), torch.tensor([[1, 0]])
     ignored, _ = match_tokens(text, words, video, frames, "ignore")
     zero, _ = match_tokens(text, words, video, frames, "zero")
-    torch.testing.assert_close(ignored, video[:, :1])
-    torch.testing.assert_close(zero, video[:, 1:])
+    assert (ignored.item(), zero.item()) == (0, 1)
 
 
 def test_dp_by_hand():
@@ -266,3 +270,96 @@ def test_bfloat16_tokens_are_close_to_float32(weights_dtype: torch.dtype):
     scores = weighted_token_wise_interaction(*arguments)
     assert scores.dtype == weights_dtype
     torch.testing.assert_close(scores.float(), exact, rtol=0, atol=0.02)
+
+
+def literal_tensors(text_tokens, text_weights, text_mask, frame_tokens, frame_weights, video_mask, padding="ignore"):
+    """WTI through the whole (texts, videos, words, frames) tensor, with autograd's own gradient."""
+    cosines = torch.einsum("and,bfd->abnf", normalize(text_tokens), normalize(frame_tokens))
+    words, frames = text_mask.bool()[:, None], video_mask.bool()[None]
+    cosines = mask_similarity(cosines, words, frames, padding)
+    best_frame = cosines.max(dim=3).values.masked_fill(~words, 0.0)
+    best_word = cosines.max(dim=2).values.masked_fill(~frames, 0.0)
+    by_words = torch.einsum("abn,an->ab", best_frame, text_weights)
+    return (by_words + torch.einsum("abf,bf->ab", best_word, frame_weights)) / 2
+
+
+def gradients(function, arguments, *options) -> list[torch.Tensor]:
+    """Of tokens and weights, for a loss that weighs every score differently."""
+    leaves = [tensor.clone().requires_grad_() if tensor.is_floating_point() else tensor for tensor in arguments]
+    scores = function(*leaves, *options)
+    scores.backward(torch.linspace(-1, 2, scores.numel(), dtype=scores.dtype).view_as(scores))
+    return [leaf.grad for leaf in leaves if leaf.is_floating_point()]
+
+
+@pytest.mark.parametrize("max_elements", [1, 60, 2**24])
+@pytest.mark.parametrize("make", [lambda x: x, negative], ids=["any sign", "negative"])
+@pytest.mark.parametrize("padding", ["ignore", "zero"])
+def test_the_gradient_is_that_of_the_whole_tensor(padding: str, make, max_elements: int):
+    arguments = make(ragged(seed=1))
+    found = gradients(weighted_token_wise_interaction, arguments, padding, max_elements)
+    for gradient, expected in zip(found, gradients(literal_tensors, arguments, padding), strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("padding", ["ignore", "zero"])
+def test_gradcheck(padding: str):
+    arguments = ragged(dim=3)
+    masks = arguments[2], arguments[5]
+    leaves = [tensor.requires_grad_() for tensor in arguments if tensor.is_floating_point()]
+
+    def score(text_tokens, text_weights, frame_tokens, frame_weights):
+        sides = (text_tokens, text_weights, masks[0]), (frame_tokens, frame_weights, masks[1])
+        return weighted_token_wise_interaction(*sides[0], *sides[1], padding)
+
+    assert torch.autograd.gradcheck(score, leaves)
+
+
+def test_masks_with_holes_are_masks():
+    """Real tokens need not come first."""
+    arguments = ragged()
+    order = torch.randperm(5, generator=torch.Generator().manual_seed(0))
+    shuffled = [tensor[:, order] for tensor in arguments[:3]] + arguments[3:]
+    torch.testing.assert_close(
+        weighted_token_wise_interaction(*shuffled), weighted_token_wise_interaction(*arguments), rtol=1e-12, atol=0
+    )
+
+
+def test_wti_is_deterministic():
+    runs = [gradients(weighted_token_wise_interaction, ragged(dtype=torch.float32)) for _ in range(3)]
+    for run in runs[1:]:
+        for gradient, first in zip(run, runs[0], strict=True):
+            torch.testing.assert_close(gradient, first, rtol=0, atol=0)
+
+
+def test_wti_under_compile_and_autocast():
+    arguments = ragged(dtype=torch.float32)
+    plain = weighted_token_wise_interaction(*arguments)
+    compiled = torch.compile(weighted_token_wise_interaction, backend="aot_eager")
+    torch.testing.assert_close(compiled(*arguments), plain, rtol=0, atol=0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(weighted_token_wise_interaction(*arguments), plain, rtol=0, atol=0)
+        found = gradients(weighted_token_wise_interaction, arguments)
+    for gradient, expected in zip(found, gradients(weighted_token_wise_interaction, arguments), strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=0, atol=0)
+
+
+def test_a_nan_among_real_tokens_is_not_lost():
+    arguments = ragged()
+    arguments[0][2, 0, 0] = float("nan")
+    scores = weighted_token_wise_interaction(*arguments)
+    assert scores[2].isnan().all()
+    assert not scores[[0, 1, 3]].isnan().any()
+
+
+def test_an_item_without_a_real_token_is_refused():
+    arguments = ragged()
+    arguments[5][1] = 0
+    with pytest.raises(ValueError, match="Item 1 of 3 has no real token"):
+        weighted_token_wise_interaction(*arguments)
+
+
+@pytest.mark.parametrize("side", [0, 3])
+def test_no_items_give_an_empty_matrix(side: int):
+    arguments = ragged()
+    arguments[side : side + 3] = [tensor[:0] for tensor in arguments[side : side + 3]]
+    assert weighted_token_wise_interaction(*arguments).shape == ((0, 3) if side == 0 else (4, 0))

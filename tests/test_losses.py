@@ -92,3 +92,12 @@ def test_gradients():
 
     assert torch.autograd.gradcheck(decorrelation, (x, y, weights))
     assert torch.autograd.gradcheck(contrastive_loss, (features(4, 4, seed=3).requires_grad_(),))
+
+
+def test_the_diagonal_alone_is_that_of_the_whole_correlation():
+    x, y, weights = torch.randn(9, 4), torch.randn(9, 4), torch.rand(9)
+    whole, diagonal = (channel_correlation(x, y, 9, weights, diagonal_only) for diagonal_only in (False, True))
+    torch.testing.assert_close(diagonal, whole.diagonal())
+    torch.testing.assert_close(decorrelation_loss(diagonal), decorrelation_loss(whole))
+    with pytest.raises(ValueError, match="only a diagonal"):
+        decorrelation_loss(diagonal, alpha_off_diagonal=0.1)

@@ -3,7 +3,11 @@
 Texts are rows and videos are columns. Nothing here is scaled by the logit scale.
 """
 
+import math
+
 import torch
+
+from .token_matching_drl import match_in_blocks, pack_tokens
 
 
 def normalize(tokens: torch.Tensor) -> torch.Tensor:
@@ -63,7 +67,7 @@ def weighted_token_wise_interaction(
     frame_weights: torch.Tensor,
     video_mask: torch.Tensor,
     padding_similarity: str = "ignore",
-    max_elements: int = 2**26,
+    max_elements: int = 2**24,
 ) -> torch.Tensor:
     r"""Weighted token-wise interaction (WTI; TI with uniform weights), section 3.3 of the paper:
 
@@ -77,10 +81,14 @@ def weighted_token_wise_interaction(
         frame_weights (`torch.Tensor` of shape `(num_videos, num_frames)`): Frame weights u, 0 on padding.
         video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`): 1 for real frames.
         padding_similarity (`str`, *optional*, defaults to `"ignore"`): See [`mask_similarity`].
-        max_elements (`int`, *optional*, defaults to 2**26): Texts are taken in blocks of at most so many cosines.
+        max_elements (`int`, *optional*, defaults to 2**24): Texts and videos are taken in blocks of at most so many
+            cosines. The default's 64 MiB, once more in the backward pass, do for any number of pairs.
 
     Returns:
         `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities between -1 and 1.
+
+    Raises:
+        `ValueError`: When an item has no real token.
 
     Example:
 
@@ -95,24 +103,23 @@ def weighted_token_wise_interaction(
     ... )
     tensor([[0.7500]])
     ```"""
-    text_tokens, frame_tokens = normalize(text_tokens), normalize(frame_tokens)
-    per_text = text_tokens.shape[1] * frame_tokens.shape[0] * frame_tokens.shape[1]
-    block = max(1, max_elements // max(1, per_text))
-    rows = []
-    for start in range(0, len(text_tokens), block):
-        part = slice(start, start + block)
-        similarity = torch.einsum("and,bfd->abnf", text_tokens[part], frame_tokens)
-        words, frames = text_mask[part].bool()[:, None], video_mask.bool()[None]
-        similarity = mask_similarity(similarity, words, frames, padding_similarity)
-        # The maxima of the padding itself have weight 0; left at the lowest number, they would overflow its gradient.
-        best_frame = similarity.max(dim=-1).values.masked_fill(~words, 0.0)  # (texts, num_videos, num_tokens)
-        best_word = similarity.max(dim=-2).values.masked_fill(~frames, 0.0)  # (texts, num_videos, num_frames)
-        t2v = torch.einsum("abn,an->ab", best_frame.to(text_weights.dtype), text_weights[part])
-        v2t = torch.einsum("abf,bf->ab", best_word.to(frame_weights.dtype), frame_weights)
-        rows.append((t2v + v2t) / 2)
-    return torch.cat(rows)  # (num_texts, num_videos)
+    if not len(text_tokens) or not len(frame_tokens):
+        return text_tokens.new_zeros(len(text_tokens), len(frame_tokens))
+    # As square as can be: a product of long sides does most for what it reads.
+    (num_texts, num_tokens), num_frames = text_mask.shape, video_mask.shape[1]
+    texts_per_block = min(num_texts, max(1, math.isqrt(max_elements) // num_tokens))
+    videos_per_block = max(1, max_elements // (texts_per_block * num_tokens * num_frames))
+    texts, videos = (
+        [pack_tokens(*block) for block in zip(*(tensor.split(size) for tensor in item), strict=True)]
+        for size, item in (
+            (texts_per_block, (text_tokens, text_weights, text_mask)),
+            (videos_per_block, (frame_tokens, frame_weights, video_mask)),
+        )
+    )
+    return match_in_blocks(texts, videos, padding_similarity) / 2
 
 
+@torch.no_grad()
 def match_tokens(
     text_tokens: torch.Tensor,
     text_mask: torch.Tensor,
@@ -130,18 +137,27 @@ def match_tokens(
         padding_similarity (`str`, *optional*, defaults to `"ignore"`): See [`mask_similarity`].
 
     Returns:
-        `tuple(torch.Tensor)`: The frame chosen by every word, of shape `(num_pairs, num_tokens, dim)`, and the word
-        chosen by every frame, of shape `(num_pairs, num_frames, dim)`; both of unit length.
+        `tuple(torch.Tensor)`: Which frame every word chose, of shape `(num_pairs, num_tokens)`, and which word every
+        frame chose, of shape `(num_pairs, num_frames)`; indices without a gradient.
     """
-    text_tokens, frame_tokens = normalize(text_tokens), normalize(frame_tokens)
-    with torch.no_grad():
-        similarity = text_tokens @ frame_tokens.transpose(-1, -2)  # (num_pairs, num_tokens, num_frames)
-        similarity = mask_similarity(similarity, text_mask.bool(), video_mask.bool(), padding_similarity)
-        best_frame, best_word = similarity.argmax(dim=-1), similarity.argmax(dim=-2)
-    dim = text_tokens.shape[-1]
-    matched_frames = frame_tokens.gather(1, best_frame[..., None].expand(-1, -1, dim))
-    matched_words = text_tokens.gather(1, best_word[..., None].expand(-1, -1, dim))
-    return matched_frames, matched_words
+    similarity = normalize(text_tokens) @ normalize(frame_tokens).transpose(-1, -2)
+    similarity = mask_similarity(similarity, text_mask.bool(), video_mask.bool(), padding_similarity)
+    return similarity.argmax(dim=-1), similarity.argmax(dim=-2)
+
+
+def chosen_rows(chosen: torch.Tensor, mask: torch.Tensor, num_candidates: int) -> torch.Tensor:
+    """Where what the real tokens chose stands among the tokens of all pairs.
+
+    Args:
+        chosen (`torch.Tensor` of shape `(num_pairs, num_tokens)`): See [`match_tokens`].
+        mask (`torch.Tensor` of shape `(num_pairs, num_tokens)`): 1 for real tokens.
+        num_candidates (`int`): Tokens that an item of the other side has, padding included.
+
+    Returns:
+        `torch.Tensor` of shape `(num_real_tokens,)`: Rows of the other side's `(num_pairs * num_candidates, dim)`.
+    """
+    first = num_candidates * torch.arange(len(chosen), device=chosen.device)
+    return (first[:, None] + chosen)[mask.bool()]
 
 
 def random_tokens(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

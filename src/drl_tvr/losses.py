@@ -49,7 +49,11 @@ def standardize_channels(features: torch.Tensor) -> torch.Tensor:
 
 
 def channel_correlation(
-    x: torch.Tensor, y: torch.Tensor, count: int, row_weights: torch.Tensor | None = None
+    x: torch.Tensor,
+    y: torch.Tensor,
+    count: int,
+    row_weights: torch.Tensor | None = None,
+    diagonal_only: bool = False,
 ) -> torch.Tensor:
     """Cross-correlation of the channels of paired features.
 
@@ -60,14 +64,15 @@ def channel_correlation(
         x, y (`torch.Tensor` of shape `(num_rows, dim)`): Paired features.
         count (`int`): What the sum over rows is divided by.
         row_weights (`torch.Tensor` of shape `(num_rows,)`, *optional*): Weight of every pair.
+        diagonal_only (`bool`, *optional*, defaults to `False`): Whether to leave out all but matching channels.
 
     Returns:
-        `torch.Tensor` of shape `(dim, dim)`: Correlations.
+        `torch.Tensor` of shape `(dim, dim)`, or of the diagonal's `(dim,)`: Correlations.
     """
     x, y = standardize_channels(x), standardize_channels(y)
     if row_weights is not None:
         x = x * row_weights[:, None]
-    return x.T @ y / count
+    return (torch.einsum("rd,rd->d", x, y) if diagonal_only else x.T @ y) / count
 
 
 def decorrelation_loss(
@@ -76,12 +81,16 @@ def decorrelation_loss(
     """Pull matching channels together and different channels apart (section 3.4 of the paper).
 
     Args:
-        correlation (`torch.Tensor` of shape `(dim, dim)`): Cross-correlation of text and video channels.
+        correlation (`torch.Tensor` of shape `(dim, dim)`): Cross-correlation of text and video channels; without
+            `alpha_off_diagonal` its diagonal does, of shape `(dim,)`.
         alpha_diagonal (`float`, *optional*, defaults to 0.11): Weight of the sum of (C_ii - 1)^2.
         alpha_off_diagonal (`float`, *optional*, defaults to 0.0): Weight of the sum of C_ij^2 over i != j.
 
     Returns:
         `torch.Tensor`: The loss, before its lambda.
+
+    Raises:
+        `ValueError`: When only the diagonal is given and the rest counts.
 
     Example:
 
@@ -92,6 +101,10 @@ def decorrelation_loss(
     >>> decorrelation_loss(torch.tensor([[1.0, 0.5], [0.0, 0.0]]), alpha_diagonal=1.0, alpha_off_diagonal=1.0)
     tensor(1.2500)
     ```"""
-    diagonal = correlation.diagonal()
-    off_diagonal = correlation.square().sum() - diagonal.square().sum()
-    return alpha_diagonal * (diagonal - 1).square().sum() + alpha_off_diagonal * off_diagonal
+    diagonal = correlation if correlation.dim() == 1 else correlation.diagonal()
+    loss = alpha_diagonal * (diagonal - 1).square().sum()
+    if alpha_off_diagonal == 0:
+        return loss
+    if correlation.dim() == 1:
+        raise ValueError(f"`alpha_off_diagonal` is {alpha_off_diagonal}, but only a diagonal is given.")
+    return loss + alpha_off_diagonal * (correlation.square().sum() - diagonal.square().sum())

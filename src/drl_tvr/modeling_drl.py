@@ -19,6 +19,7 @@ from .encoders_drl import (
     without_autocast,
 )
 from .interaction import (
+    chosen_rows,
     dot_product,
     match_tokens,
     normalize,
@@ -290,32 +291,38 @@ class DRLModel(DRLPreTrainedModel):
         cdcr, num_pairs = self.config.cdcr, len(text_tokens)
         if cdcr == "none" or self.config.interaction == "xti":
             return text_tokens.new_zeros(())
+        diagonal_only = self.config.cdcr_alpha_off_diagonal == 0
         if self.config.interaction in ONE_VECTOR:
             words, frames = text_vector(text_tokens, text.mask), video_vector(frame_tokens, video.mask)
-            correlation = channel_correlation(normalize(words), normalize(frames), num_pairs)
+            correlation = channel_correlation(normalize(words), normalize(frames), num_pairs, None, diagonal_only)
         elif cdcr == "random":
             words, frames = random_tokens(text_tokens, text.mask), random_tokens(frame_tokens, video.mask)
-            correlation = channel_correlation(normalize(words), normalize(frames), num_pairs)
+            correlation = channel_correlation(normalize(words), normalize(frames), num_pairs, None, diagonal_only)
         else:
-            matched_frames, matched_words = match_tokens(
+            best_frame, best_word = match_tokens(
                 text_tokens, text.mask, frame_tokens, video.mask, self.config.padding_similarity
             )
-            words, frames = text.mask.bool(), video.mask.bool()
+            words, frames = normalize(text_tokens).flatten(0, 1), normalize(frame_tokens).flatten(0, 1)
+            matched_frames = frames.index_select(0, chosen_rows(best_frame, text.mask, video.mask.shape[1]))
+            matched_words = words.index_select(0, chosen_rows(best_word, video.mask, text.mask.shape[1]))
+            own_words, own_frames = words[text.mask.flatten().bool()], frames[video.mask.flatten().bool()]
             weighted = cdcr == "weighted"
             by_words = channel_correlation(
-                normalize(text_tokens[words]),
-                matched_frames[words],
-                num_pairs if weighted else int(words.sum()),
-                text.weights[words] if weighted else None,
+                own_words,
+                matched_frames,
+                num_pairs if weighted else len(own_words),
+                text.weights[text.mask.bool()] if weighted else None,
+                diagonal_only,
             )
             # Here rows are video channels: the official code averages the two orientations as they are.
             by_frames = channel_correlation(
-                normalize(frame_tokens[frames]),
-                matched_words[frames],
-                num_pairs if weighted else int(frames.sum()),
-                video.weights[frames] if weighted else None,
+                own_frames,
+                matched_words,
+                num_pairs if weighted else len(own_frames),
+                video.weights[video.mask.bool()] if weighted else None,
+                diagonal_only,
             )
-            correlation = (by_words + by_frames) / 2  # (dim, dim)
+            correlation = (by_words + by_frames) / 2  # (dim, dim), or its diagonal
         return decorrelation_loss(correlation, self.config.cdcr_alpha_diagonal, self.config.cdcr_alpha_off_diagonal)
 
     def compare(self, text: DRLFeatures, video: DRLFeatures, return_loss: bool = False) -> DRLOutput:

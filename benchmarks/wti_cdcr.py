@@ -1,0 +1,175 @@
+"""WTI and CDCR, forward and backward, against their formulas written down literally: seconds and peak memory.
+
+    python benchmarks/wti_cdcr.py
+
+Texts of 32 words (6 to 24 real), videos of 12 frames (8 to 12 real), width 512, float32. The literal formulas build
+the (texts, videos, words, frames) tensor, padding included, and the (rows, dim, dim) tensor of the decorrelation. Each
+measurement is a process of its own, so that its peak memory is its own: the resident set's peak over what it was
+before.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+
+from drl_tvr import DRLConfig, DRLModel
+from drl_tvr.losses import contrastive_loss, decorrelation_loss, standardize_channels
+from drl_tvr.modeling_drl import DRLFeatures
+
+
+DIM = 512
+LOGIT_SCALE = 100.0
+
+
+def make_features(num_items: int, shortest: int, longest: int, width: int, device: str) -> DRLFeatures:
+    """Random tokens that want a gradient, with weights and a mask."""
+    lengths = torch.randint(shortest, longest + 1, (num_items, 1), device=device)
+    mask = (torch.arange(width, device=device) < lengths).long()
+    tokens = torch.randn(num_items, width, DIM, device=device, requires_grad=True)
+    scores = torch.randn(num_items, width, device=device).masked_fill(mask == 0, float("-inf"))
+    return DRLFeatures(tokens=tokens, weights=scores.softmax(-1).requires_grad_(), mask=mask)
+
+
+def literal_loss(text: DRLFeatures, video: DRLFeatures, config: DRLConfig) -> torch.Tensor:
+    """The loss as the paper's formulas read."""
+    words, frames = (torch.nn.functional.normalize(side.tokens, dim=-1) for side in (text, video))
+    real = text.mask.bool()[:, None, :, None] & video.mask.bool()[None, :, None, :]
+    cosines = torch.einsum("and,bfd->abnf", words, frames).masked_fill(~real, -2.0)
+    best_frame, frame_index = cosines.max(dim=3)
+    best_word, word_index = cosines.max(dim=2)
+    by_words = torch.einsum("abn,an->ab", best_frame, text.weights)
+    by_frames = torch.einsum("abf,bf->ab", best_word, video.weights)
+    correlations = []
+    pairs = torch.arange(len(words))
+    for own, other, index, side in (
+        (words, frames, frame_index[pairs, pairs], text),
+        (frames, words, word_index[pairs, pairs], video),
+    ):
+        chosen = other.gather(1, index[..., None].expand(-1, -1, DIM))
+        rows = side.mask.bool()
+        x, y = standardize_channels(own[rows]), standardize_channels(chosen[rows])
+        outer = x[:, :, None] * y[:, None, :] * side.weights[rows][:, None, None]  # (rows, dim, dim)
+        correlations.append(outer.sum(0) / len(words))
+    cdcr = decorrelation_loss(
+        (correlations[0] + correlations[1]) / 2, config.cdcr_alpha_diagonal, config.cdcr_alpha_off_diagonal
+    )
+    return contrastive_loss(LOGIT_SCALE * (by_words + by_frames) / 2) + config.cdcr_lambda * cdcr
+
+
+def make_loss(name: str, device: str) -> Callable[[DRLFeatures, DRLFeatures], torch.Tensor]:
+    """`literal`, or `ours`: what a [`DRLModel`] computes after its encoders (of which this one has hardly any)."""
+    tower = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = DRLConfig(text_config=tower, vision_config=tower, projection_dim=DIM, cdcr_alpha_off_diagonal=0.01)
+    if name == "literal":
+        return lambda text, video: literal_loss(text, video, config)
+    model = DRLModel(config).to(device)
+    with torch.no_grad():
+        model.logit_scale.fill_(torch.tensor(LOGIT_SCALE).log())
+    return lambda text, video: model.compare(text, video, return_loss=True).loss
+
+
+def measure(name: str, batch_size: int, repeats: int, device: str) -> dict[str, float]:
+    """Median seconds of a loss with its gradient, and peak MB over what was there before."""
+    loss_of = make_loss(name, device)
+    torch.manual_seed(0)
+    text, video = make_features(batch_size, 6, 24, 32, device), make_features(batch_size, 8, 12, 12, device)
+    small = make_features(2, 6, 24, 32, device), make_features(2, 8, 12, 12, device)
+    loss_of(*small).backward()  # libraries load at their first use
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = []
+    for _ in range(repeats):
+        for tensor in (text.tokens, text.weights, video.tokens, video.weights):
+            tensor.grad = None
+        began = time.perf_counter()
+        loss = loss_of(text, video)
+        loss.backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) / 1024
+    if device == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 2**20
+    gradient = sum(
+        tensor.grad[side.mask.bool()].double().square().sum()  # a padding's weight is given, whatever its gradient
+        for side in (text, video)
+        for tensor in (side.tokens, side.weights)
+    )
+    return {
+        "seconds": median(seconds),
+        "spread": max(seconds) - min(seconds),
+        "megabytes": peak,
+        "loss": loss.item(),
+        "gradient": gradient.sqrt().item(),
+    }
+
+
+def matmul_rate(device: str) -> float:
+    """GFLOP/s of a large float32 matrix product."""
+    a, b = torch.randn(2048, DIM, device=device), torch.randn(DIM, 2048, device=device)
+    seconds = []
+    for _ in range(20):
+        began = time.perf_counter()
+        a @ b
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    return 2 * 2048 * DIM * 2048 / median(seconds) / 1e9
+
+
+def run_apart(one: str, **env: str) -> dict[str, float]:
+    """One measurement in a process of its own."""
+    command = [sys.executable, __file__, "--one", one]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, env={**os.environ, **env}).stdout)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[32, 64, 128, 256, 512, 1024])
+    parser.add_argument("--largest_literal", type=int, default=128, help="largest batch for the literal formulas")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(measure(*json.loads(args.one))))
+        return
+    print(f"A float32 matrix product runs at {matmul_rate(args.device):,.0f} GFLOP/s.\n")
+    print("| batch | literal, s | MB | ours, s | MB | loss, ours - literal | gradient's norm, relative |")
+    print("|---:|---:|---:|---:|---:|---:|---:|")
+    for batch_size in args.batch_sizes:
+        cells, results = [], {}
+        for name in ("literal", "ours"):
+            if name == "literal" and batch_size > args.largest_literal:
+                cells.append("- | -")
+                continue
+            one = json.dumps([name, batch_size, args.repeats, args.device])
+            found = results[name] = run_apart(one)
+            # Without it glibc keeps freed memory for itself, and the resident set says little of what is in use. It
+            # costs time, so time is measured apart.
+            megabytes = run_apart(one, MALLOC_MMAP_THRESHOLD_="65536")["megabytes"]
+            cells.append(f"{found['seconds']:.3f} ± {found['spread'] / 2:.3f} | {megabytes:,.0f}")
+        differences = "- | -"
+        if len(results) == 2:
+            ours, literal = results["ours"], results["literal"]
+            relative = abs(ours["gradient"] / literal["gradient"] - 1)
+            differences = f"{ours['loss'] - literal['loss']:.0e} | {relative:.0e}"
+        print(f"| {batch_size} | {' | '.join(cells)} | {differences} |", flush=True)
+    device = torch.cuda.get_device_name() if args.device == "cuda" else f"{os.cpu_count()} cores of "
+    print(
+        f"\n{device}{platform.machine() if args.device == 'cpu' else ''}, torch {torch.__version__}; "
+        f"median of {args.repeats} ± half the range."
+    )
+
+
+if __name__ == "__main__":
+    main()

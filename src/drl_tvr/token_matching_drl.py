@@ -1,0 +1,203 @@
+"""The maxima of (W)TI over sets of tokens of unequal size: no padding is multiplied, and no cosine is kept.
+
+Tokens are packed in slabs: the first real token of every item, then the second of every item that has one, and so on,
+items sorted from long to short. A slab of frames is then a block of columns of the cosines, a slab of words a block of
+rows, and each maximum is a running maximum over slabs that shrink.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch.autograd.function import once_differentiable
+
+
+class PackedTokens(NamedTuple):
+    """The real tokens of some items.
+
+    Attributes:
+        tokens (`torch.Tensor` of shape `(num_real_tokens, dim)`): Of unit length, slab after slab.
+        weights (`torch.Tensor` of shape `(num_real_tokens,)`): Their weights.
+        slabs (`list[int]`): Tokens of every slab, from many to few; the first counts the items.
+        padded (`torch.Tensor` of shape `(num_items,)`): Whether the item had padding.
+        order (`torch.Tensor` of shape `(num_items,)`): Where each packed item stood, from long to short.
+    """
+
+    tokens: torch.Tensor
+    weights: torch.Tensor
+    slabs: list[int]
+    padded: torch.Tensor
+    order: torch.Tensor
+
+
+def pack_tokens(tokens: torch.Tensor, weights: torch.Tensor, mask: torch.Tensor) -> PackedTokens:
+    """Drop the padding, and scale the rest to unit length.
+
+    Args:
+        tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Tokens.
+        weights (`torch.Tensor` of shape `(num_items, num_tokens)`): Their weights.
+        mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens.
+
+    Returns:
+        [`PackedTokens`]
+
+    Raises:
+        `ValueError`: When an item has no real token.
+    """
+    mask = mask.bool()
+    num_tokens = mask.shape[1]
+    lengths, order = mask.sum(dim=1).sort(descending=True, stable=True)
+    real_first = mask.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices
+    positions = (order[:, None] * num_tokens + real_first[order]).T  # (num_tokens, num_items)
+    real = torch.arange(num_tokens, device=mask.device)[:, None] < lengths
+    positions = positions[real]  # (num_real_tokens,)
+    slabs = [count for count in real.sum(dim=1).tolist() if count]
+    if not slabs or slabs[0] < len(mask):
+        raise ValueError(f"Item {order[-1].item()} of {len(mask)} has no real token: its mask is 0 everywhere.")
+    real_tokens = tokens.flatten(0, 1).index_select(0, positions)
+    return PackedTokens(
+        tokens=torch.nn.functional.normalize(real_tokens, dim=-1),
+        weights=weights.flatten().index_select(0, positions),
+        slabs=slabs,
+        padded=lengths < num_tokens,
+        order=order,
+    )
+
+
+def slab_slices(slabs: list[int]) -> list[slice]:
+    """Where each slab lies among the packed tokens."""
+    ends = torch.tensor(slabs).cumsum(0).tolist()
+    return [slice(end - count, end) for end, count in zip(ends, slabs, strict=True)]
+
+
+def running_maximum(
+    cosines: torch.Tensor, slabs: list[int], dim: int, padded: torch.Tensor | None, keep_index: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Maximum over the tokens of every item, whose slabs lie along `dim` of `cosines`.
+
+    Args:
+        cosines (`torch.Tensor` of shape `(num_words, num_frames)`): Cosines.
+        slabs (`list[int]`): Tokens of every slab.
+        dim (`int`): 0 for the words of texts, 1 for the frames of videos.
+        padded (`torch.Tensor`, *optional*): Items whose padding takes part, with a cosine of 0; of a shape that
+            broadcasts along the other dimension.
+        keep_index (`bool`): Whether to say which slab each maximum is of.
+
+    Returns:
+        `tuple(torch.Tensor)`: Maxima, of the shape of `cosines` with items in place of tokens, and the number of the
+        slab, -1 for padding.
+    """
+    first, *others = slab_slices(slabs)
+    best = cosines.narrow(dim, 0, first.stop).clone(memory_format=torch.contiguous_format)
+    index = torch.zeros_like(best, dtype=torch.int16) if keep_index else None
+    if padded is not None:
+        if keep_index:
+            index.masked_fill_(padded & (best < 0), -1)
+        best = torch.where(padded, best.clamp(min=0), best)
+    for number, slab in enumerate(others, start=1):
+        count = slab.stop - slab.start
+        candidates, so_far = cosines.narrow(dim, slab.start, count), best.narrow(dim, 0, count)
+        if keep_index:
+            index.narrow(dim, 0, count).masked_fill_(candidates > so_far, number)
+        torch.maximum(so_far, candidates, out=so_far)  # a NaN stays
+    return best, index
+
+
+def sum_over_slabs(values: torch.Tensor, slabs: list[int], dim: int) -> torch.Tensor:
+    """Sum over the tokens of every item, whose slabs lie along `dim` of `values`."""
+    first, *others = slab_slices(slabs)
+    total = values.narrow(dim, 0, first.stop).clone(memory_format=torch.contiguous_format)
+    for slab in others:
+        count = slab.stop - slab.start
+        total.narrow(dim, 0, count).add_(values.narrow(dim, slab.start, count))
+    return total
+
+
+def spread_over_slabs(values: torch.Tensor, slabs: list[int], dim: int) -> torch.Tensor:
+    """Every item's entry for each of its tokens, along `dim`: the reverse of [`sum_over_slabs`]."""
+    return torch.cat([values.narrow(dim, 0, count) for count in slabs], dim=dim)
+
+
+class BestMatches(torch.autograd.Function):
+    """Sum of both weighted maxima over packed words and frames of unit length.
+
+    The gradient of a maximum is that of the one cosine it chose. Only which one that was is kept for the backward
+    pass; there the gradient of the cosines is filled from it, and two matrix products bring it to the tokens.
+    """
+
+    @staticmethod
+    def forward(ctx, words, word_weights, frames, frame_weights, word_slabs, frame_slabs, padded_texts, padded_videos):
+        """Score every text with every video: (num_texts, num_videos), in the order of packing."""
+        ctx.slabs = word_slabs, frame_slabs
+        keep_index = any(ctx.needs_input_grad[:4])
+        with torch.autocast(words.device.type, enabled=False):
+            cosines = words @ frames.T  # (num_words, num_frames)
+        best_frame, frame_index = running_maximum(cosines, frame_slabs, 1, padded_videos, keep_index)
+        best_word, word_index = running_maximum(cosines, word_slabs, 0, padded_texts, keep_index)
+        best_frame, best_word = best_frame.to(word_weights.dtype), best_word.to(frame_weights.dtype)
+        if keep_index:
+            ctx.save_for_backward(
+                words, word_weights, frames, frame_weights, best_frame, best_word, frame_index, word_index
+            )
+        by_words = sum_over_slabs(best_frame * word_weights[:, None], word_slabs, 0)
+        by_frames = sum_over_slabs(best_word * frame_weights, frame_slabs, 1)
+        return by_words + by_frames
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        """Gradients of words, their weights, frames and their weights."""
+        words, word_weights, frames, frame_weights, best_frame, best_word, frame_index, word_index = ctx.saved_tensors
+        word_slabs, frame_slabs = ctx.slabs
+        of_best_frame = spread_over_slabs(gradient, word_slabs, 0)  # (num_words, num_videos)
+        of_best_word = spread_over_slabs(gradient, frame_slabs, 1)  # (num_texts, num_frames)
+        of_word_weights = (of_best_frame * best_frame).sum(1)
+        of_frame_weights = (of_best_word * best_word).sum(0)
+        of_best_frame = of_best_frame.mul_(word_weights[:, None])
+        of_best_word = of_best_word.mul_(frame_weights)
+        of_cosines = of_best_frame.new_empty(len(words), len(frames))
+        for number, slab in enumerate(slab_slices(frame_slabs)):
+            count = slab.stop - slab.start
+            torch.mul(of_best_frame[:, :count], frame_index[:, :count] == number, out=of_cosines[:, slab])
+        for number, slab in enumerate(slab_slices(word_slabs)):
+            count = slab.stop - slab.start
+            of_cosines[slab] += of_best_word[:count] * (word_index[:count] == number)
+        of_cosines = of_cosines.to(words.dtype)
+        return of_cosines @ frames, of_word_weights, of_cosines.T @ words, of_frame_weights, *(None,) * 4
+
+
+@torch.compiler.disable  # how much there is to multiply depends on the masks
+def match_in_blocks(
+    texts: list[PackedTokens], videos: list[PackedTokens], padding_similarity: str = "ignore"
+) -> torch.Tensor:
+    """Sum of both weighted maxima of every text with every video.
+
+    Args:
+        texts (`list[PackedTokens]`): Blocks of texts.
+        videos (`list[PackedTokens]`): Blocks of videos.
+        padding_similarity (`str`, *optional*, defaults to `"ignore"`): `"ignore"`, or `"zero"` when an item's padding
+            takes part in the maxima with a cosine of 0.
+
+    Returns:
+        `torch.Tensor` of shape `(num_texts, num_videos)`: Twice the similarity, in the order before packing.
+    """
+    zero = padding_similarity == "zero"
+    rows = []
+    for text in texts:
+        row = [
+            BestMatches.apply(
+                text.tokens,
+                text.weights,
+                video.tokens,
+                video.weights,
+                text.slabs,
+                video.slabs,
+                text.padded[:, None] if zero else None,
+                video.padded if zero else None,
+            )[:, video.order.argsort()]
+            for video in videos
+        ]
+        rows.append(torch.cat(row, dim=1)[text.order.argsort()])
+    return torch.cat(rows)
+
+
+__all__ = ["BestMatches", "PackedTokens", "match_in_blocks", "pack_tokens"]
