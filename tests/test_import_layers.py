@@ -212,7 +212,7 @@ SAMPLES = (
     ("modeling_drl.py", "from drl_tvr.losses import contrastive_loss", "another form"),
     ("modeling_drl.py", "from . import losses", "another form"),
     ("modeling_drl.py", "from __future__ import annotations", "__future__"),
-    ("interaction.py", "import torch\nfrom .losses import contrastive_loss", "may import only nothing"),
+    ("interaction.py", "import torch\nfrom .losses import contrastive_loss", "may import only token_matching_drl"),
     ("configuration_drl.py", "from huggingface_hub.dataclasses import strict", ""),
     ("configuration_drl.py", "from huggingface_hub import hf_hub_download", "which is for hub alone"),
     ("processing_drl.py", "def f():\n    from .video_processing_drl import DRLVideoProcessor", "only nothing"),

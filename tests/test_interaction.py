@@ -184,18 +184,6 @@ def test_gradients_are_those_of_the_definition(padding: str):
         assert (gradient[~mask] == 0).all()  # of the weights too, or a softmax before them would hand it on
 
 
-def test_gradcheck():
-    arguments = ragged(dim=3)
-    inputs = tuple(arguments[i].requires_grad_() for i in (0, 1, 3, 4))
-
-    def score(text_tokens, text_weights, frame_tokens, frame_weights):
-        return weighted_token_wise_interaction(
-            text_tokens, text_weights, arguments[2], frame_tokens, frame_weights, arguments[5]
-        )
-
-    assert torch.autograd.gradcheck(score, inputs)
-
-
 def test_masked_similarities_by_hand():
     similarity = torch.tensor([[-0.5, 0.2], [0.4, -0.1]])
     words, frames = torch.tensor([True, False]), torch.tensor([True, True])

@@ -305,7 +305,7 @@ def test_every_interaction_learns_to_tell_three_pairs_apart(interaction: str, te
     fields = {"cross_config": cross, "initializer_range": 0.1, "cdcr": "none"}
     model = DRLModel(tiny_config(interaction=interaction, temporal_encoder=temporal_encoder, **fields))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3 if interaction == "xti" else 3e-3)
-    for _ in range(80):
+    for _ in range(120):
         loss = model(**tiny_inputs(), return_loss=True).loss
         optimizer.zero_grad()
         loss.backward()

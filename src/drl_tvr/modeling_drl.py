@@ -248,12 +248,14 @@ class DRLModel(DRLPreTrainedModel):
         return DRLFeatures(tokens=tokens, weights=weights, mask=mask)
 
     @without_autocast
-    def similarity(self, text: DRLFeatures, video: DRLFeatures) -> torch.Tensor:
+    def similarity(self, text: DRLFeatures, video: DRLFeatures, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """Score every text with every video by `config.interaction`, without the logit scale, in float32.
 
         Args:
             text ([`DRLFeatures`]): Encoded texts.
             video ([`DRLFeatures`]): Encoded videos.
+            dtype (`torch.dtype`, *optional*, defaults to `torch.float32`): What (W)TI's tokens are multiplied in;
+                the weighted sums are float32 all the same.
 
         Returns:
             `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities.
@@ -267,10 +269,10 @@ class DRLModel(DRLPreTrainedModel):
                 return self.pair_mlp(normalize(text_vectors), normalize(video_vectors)).float()
             return dot_product(text_vectors, video_vectors)
         return weighted_token_wise_interaction(
-            text_tokens,
+            text_tokens.to(dtype),
             text.weights,
             text.mask,
-            frame_tokens,
+            frame_tokens.to(dtype),
             video.weights,
             video.mask,
             self.config.padding_similarity,

@@ -162,7 +162,9 @@ class BestMatches(torch.autograd.Function):
             count = slab.stop - slab.start
             of_cosines[slab] += of_best_word[:count] * (word_index[:count] == number)
         of_cosines = of_cosines.to(words.dtype)
-        return of_cosines @ frames, of_word_weights, of_cosines.T @ words, of_frame_weights, *(None,) * 4
+        with torch.autocast(words.device.type, enabled=False):
+            of_words, of_frames = of_cosines @ frames, of_cosines.T @ words
+        return of_words, of_word_weights, of_frames, of_frame_weights, *(None,) * 4
 
 
 @torch.compiler.disable  # how much there is to multiply depends on the masks

@@ -2,6 +2,7 @@
 
 from .metrics import evaluate_retrieval, ranks_per_caption, ranks_per_video, twin_accuracy
 from .retrieval import encode_captions, encode_videos, score_all
+from .streaming import stream_ranks
 
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     "ranks_per_caption",
     "ranks_per_video",
     "score_all",
+    "stream_ranks",
     "twin_accuracy",
 ]

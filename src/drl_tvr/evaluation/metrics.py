@@ -62,6 +62,15 @@ def check_similarity(similarity, caption_to_video: Sequence[int] | None) -> tupl
     if np.isnan(similarity).any():
         row, column = np.argwhere(np.isnan(similarity))[0]
         raise ValueError(f"`similarity` is NaN in row {row} (caption), column {column} (video).")
+    return similarity, check_owners(caption_to_video, num_captions, num_videos)
+
+
+def check_owners(caption_to_video: Sequence[int] | None, num_captions: int, num_videos: int) -> np.ndarray:
+    """Bring `caption_to_video` of [`evaluate_retrieval`] to an array, or refuse it.
+
+    Raises:
+        `ValueError`: See [`evaluate_retrieval`].
+    """
     if caption_to_video is None:
         if num_captions != num_videos:
             raise ValueError(
@@ -83,7 +92,7 @@ def check_similarity(similarity, caption_to_video: Sequence[int] | None) -> tupl
     without = np.setdiff1d(np.arange(num_videos), caption_to_video)
     if len(without):
         raise ValueError(f"Video {without[0]} has no caption ({len(without)} such videos).")
-    return similarity, caption_to_video
+    return caption_to_video
 
 
 def tied_ranks(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:

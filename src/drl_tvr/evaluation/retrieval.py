@@ -8,6 +8,9 @@ from tqdm.auto import tqdm
 from ..modeling_drl import DRLFeatures, DRLModel
 
 
+BLOCK_SIZE = 1024
+
+
 @torch.no_grad()
 def encode_captions(model: DRLModel, batches: Iterable[dict], show_progress: bool = True) -> list[DRLFeatures]:
     """Encode texts.
@@ -44,17 +47,65 @@ def encode_videos(model: DRLModel, batches: Iterable[dict], show_progress: bool 
     ]
 
 
+def take_features(batches: list[DRLFeatures], items: torch.Tensor) -> DRLFeatures:
+    """Collect items out of encoded batches, padded to the longest among the batches that they come from.
+
+    Args:
+        batches (`list[DRLFeatures]`): Encoded items; batches may differ in length.
+        items (`torch.Tensor` of shape `(num_items,)`): Numbers of items, counted through all batches.
+
+    Returns:
+        [`DRLFeatures`]: In the order of `items`.
+    """
+    ends = torch.tensor([len(batch.tokens) for batch in batches]).cumsum(0)
+    of_batch = torch.searchsorted(ends, items, right=True)
+    found = of_batch.unique().tolist()
+    width = max(batches[number].mask.shape[1] for number in found)
+    tokens, weights, mask = batches[found[0]].to_tuple()
+    taken = DRLFeatures(
+        tokens=tokens.new_zeros(len(items), width, tokens.shape[-1]),
+        weights=weights.new_zeros(len(items), width),
+        mask=mask.new_zeros(len(items), width),
+    )
+    for number in found:
+        batch, here = batches[number], (of_batch == number).nonzero().squeeze(1)
+        rows = items[here] - (ends[number] - len(batch.tokens))
+        for name, padded in taken.items():
+            padded[here, : batch.mask.shape[1]] = batch[name][rows]
+    return taken
+
+
+def item_blocks(batches: list[DRLFeatures], block_size: int) -> list[torch.Tensor]:
+    """Numbers of all items of `batches`, in order, at most `block_size` at a time."""
+    return list(torch.arange(sum(len(batch.tokens) for batch in batches)).split(block_size))
+
+
 @torch.no_grad()
-def score_all(model: DRLModel, texts: list[DRLFeatures], videos: list[DRLFeatures]) -> torch.Tensor:
+def score_all(
+    model: DRLModel,
+    texts: list[DRLFeatures],
+    videos: list[DRLFeatures],
+    block_size: int = BLOCK_SIZE,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
     """Score every text with every video, a block of texts and videos at a time.
 
     Args:
         model ([`DRLModel`]): The model whose interaction scores.
         texts (`list[DRLFeatures]`): Encoded texts; batches may differ in length.
         videos (`list[DRLFeatures]`): Encoded videos.
+        block_size (`int`, *optional*, defaults to 1024): Texts, and videos, of a block. Beside the features and the
+            result, memory follows this number alone.
+        dtype (`torch.dtype`, *optional*, defaults to `torch.float32`): What (W)TI's tokens are multiplied in.
 
     Returns:
         `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities without the logit scale, float32, on the CPU.
     """
-    rows = [torch.cat([model.similarity(text, video).cpu() for video in videos], dim=1) for text in texts]
-    return torch.cat(rows)
+    text_blocks, video_blocks = item_blocks(texts, block_size), item_blocks(videos, block_size)
+    similarity = torch.empty(sum(map(len, text_blocks)), sum(map(len, video_blocks)))
+    for columns in video_blocks:
+        video = take_features(videos, columns)
+        for rows in text_blocks:
+            block = model.similarity(take_features(texts, rows), video, dtype)
+            similarity[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = block
+    return similarity

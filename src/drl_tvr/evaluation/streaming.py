@@ -1,0 +1,110 @@
+"""Ranks of a split whose similarity matrix is never held: tiles of it are scored, counted and dropped."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from ..modeling_drl import DRLFeatures, DRLModel
+from .metrics import check_owners
+from .retrieval import BLOCK_SIZE, item_blocks, take_features
+
+
+class Counts:
+    """How many candidates are better than, and equal to, each query's own; the own one is among the equal."""
+
+    def __init__(self, num_queries: int):
+        self.better = np.zeros(num_queries, dtype=np.int64)
+        self.equal = np.zeros(num_queries, dtype=np.int64)
+
+    def add(self, queries: np.ndarray, scores: np.ndarray, own: np.ndarray) -> None:
+        """Count the candidates of `scores` (num_queries, num_candidates) against `own` (num_queries,)."""
+        self.better[queries] += (scores > own[:, None]).sum(axis=1)
+        self.equal[queries] += (scores == own[:, None]).sum(axis=1)
+
+    def ranks(self) -> np.ndarray:
+        """Ranks in halves, from 1."""
+        return 1 + self.better + (self.equal - 1) / 2
+
+
+def caption_blocks(owners: np.ndarray, block_size: int) -> Iterator[np.ndarray]:
+    """Captions in the order of their videos, some `block_size` at a time; those of one video stay together."""
+    order = np.argsort(owners, kind="stable")
+    starts = np.flatnonzero(np.diff(owners[order], prepend=-1))
+    begin = 0
+    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        if end - begin > block_size and start > begin:
+            yield order[begin:start]
+            begin = start
+    yield order[begin:]
+
+
+@torch.no_grad()
+def stream_ranks(
+    model: DRLModel,
+    texts: list[DRLFeatures],
+    videos: list[DRLFeatures],
+    caption_to_video: Sequence[int] | None = None,
+    block_size: int = BLOCK_SIZE,
+    dtype: torch.dtype = torch.float32,
+    show_progress: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks of both directions, as [`evaluate_retrieval`] takes them, without the matrix.
+
+    Args:
+        model ([`DRLModel`]): The model whose interaction scores.
+        texts (`list[DRLFeatures]`): Encoded texts; batches may differ in length.
+        videos (`list[DRLFeatures]`): Encoded videos.
+        caption_to_video (`Sequence[int]`, *optional*, defaults to `range(num_captions)`): Video of each caption.
+        block_size (`int`, *optional*, defaults to 1024): Texts, and videos, of a tile; beside the features, memory
+            follows this number alone.
+        dtype (`torch.dtype`, *optional*, defaults to `torch.float32`): What (W)TI's tokens are multiplied in.
+        show_progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
+
+    Returns:
+        `tuple(numpy.ndarray)`: Rank of every caption's video, of shape `(num_captions,)`, and of every video's best
+        caption, of shape `(num_videos,)`; in halves, from 1.
+
+    Raises:
+        `ValueError`: For a NaN among the scores, or when `caption_to_video` doesn't fit.
+    """
+    columns = [block.numpy() for block in item_blocks(videos, block_size)]
+    num_captions, num_videos = sum(len(batch.tokens) for batch in texts), sum(map(len, columns))
+    owners = check_owners(caption_to_video, num_captions, num_videos)
+    rows = list(caption_blocks(owners, block_size))
+
+    def score(captions: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        text, video = (
+            take_features(side, torch.from_numpy(items)) for side, items in ((texts, captions), (videos, candidates))
+        )
+        tile = model.similarity(text, video, dtype).float().cpu().numpy()
+        if np.isnan(tile).any():
+            row, column = np.argwhere(np.isnan(tile))[0]
+            raise ValueError(f"The score of caption {captions[row]} with video {candidates[column]} is NaN.")
+        return tile
+
+    # What a query's own candidate scores comes first, out of the very tiles that are counted later: a score that is
+    # computed in another shape can differ in its last digit, and a tie would be none.
+    own = np.empty(num_captions, dtype=np.float32)
+    best_own = np.full(num_videos, -np.inf, dtype=np.float32)
+    for captions in tqdm(rows, desc="Scoring the pairs", unit="block", disable=not show_progress, leave=False):
+        for candidates in columns:
+            here = captions[np.isin(owners[captions], candidates)]
+            if len(here):
+                tile = score(captions, candidates)
+                own[here] = tile[np.isin(captions, here), owners[here] - candidates[0]]
+    np.maximum.at(best_own, owners, own)
+
+    of_captions, of_videos = Counts(num_captions), Counts(num_videos)
+    for captions in tqdm(rows, desc="Ranking", unit="block", disable=not show_progress, leave=False):
+        starts = np.flatnonzero(np.diff(owners[captions], prepend=-1))
+        for candidates in columns:
+            tile = score(captions, candidates)
+            of_captions.add(captions, tile, own[captions])
+            best = np.maximum.reduceat(tile, starts, axis=0)  # (videos of these captions, candidates)
+            of_videos.add(candidates, best.T, best_own[candidates])
+    return of_captions.ranks(), of_videos.ranks()
+
+
+__all__ = ["stream_ranks"]
