@@ -3,8 +3,8 @@
     python benchmarks/similarity.py                    # 2,000 x 2,000, then ranks of 10,000 x 10,000
     python benchmarks/similarity.py --model outputs/moving-shapes    # and what bfloat16 changes in a trained model
 
-Texts of 32 words (6 to 24 real), videos of 12 frames (8 to 12 real), width 512. `literal` is the formula over blocks of
-64 x 64 items with padding multiplied and masked, (texts, videos, words, frames) held; `product` is the bare matrix
+Texts of 32 words (6 to 24 real), videos of 12 frames (8 to 12 real), width 512. `literal` is the formula over blocks
+of 64 x 64 items with padding multiplied and masked, (texts, videos, words, frames) held; `product` is the bare matrix
 product of the real tokens, which no exact way undercuts.
 """
 
@@ -153,8 +153,8 @@ def main() -> None:
     if args.model:
         print_bfloat16(args.model)
     print(
-        f"\n{os.cpu_count()} cores of {platform.machine()}, torch {torch.__version__}; median of {args.repeats} ± half "
-        "the range, but for the ranks."
+        f"\n{os.cpu_count()} cores of {platform.machine()}, torch {torch.__version__}; median of {args.repeats} ± half"
+        " the range, but for the ranks."
     )
 
 

@@ -173,17 +173,17 @@ class DRLTemporalLSTM(nn.Module):
 
 
 def without_autocast(method: Callable) -> Callable:
-    """Run a method of (self, text, video) outside mixed precision, which is for the encoders.
+    """Run a method of (self, text, video, ...) outside mixed precision, which is for the encoders.
 
     bfloat16 cosines differ by up to 1/256, and so would ranks.
     """
 
     @wraps(method)
-    def in_float32(self, text: DRLFeatures, video: DRLFeatures):
+    def without(self, text: DRLFeatures, video: DRLFeatures, *args, **kwargs):
         with maybe_autocast(text.tokens.device.type, enabled=False):
-            return method(self, text, video)
+            return method(self, text, video, *args, **kwargs)
 
-    return in_float32
+    return without
 
 
 def check_mask(name: str, mask: torch.Tensor, of: str, shape: torch.Size) -> None:
