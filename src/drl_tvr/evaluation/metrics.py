@@ -147,6 +147,23 @@ def rank_metrics(ranks: np.ndarray, direction: str) -> dict[str, float]:
     return metrics
 
 
+def metrics_of_ranks(ranks: dict[str, np.ndarray]) -> dict[str, float]:
+    """What [`evaluate_retrieval`] gives, from ranks.
+
+    Args:
+        ranks (`dict[str, numpy.ndarray]`): `"t2v"`, the rank of each caption's video, `"v2t"`, the rank of each
+            video's captions, or both.
+
+    Returns:
+        `dict[str, float]`: R@K in percent, MdR and MnR of each direction.
+    """
+    return {
+        metric: value
+        for direction, of_direction in ranks.items()
+        for metric, value in rank_metrics(np.asarray(of_direction), direction).items()
+    }
+
+
 def twin_accuracy(
     similarity, caption_to_video: Sequence[int] | None, twins: Sequence[tuple[int, int]]
 ) -> dict[str, float]:
