@@ -5,6 +5,8 @@ here lower the scores of such videos. They learn how near a video is to texts in
 softmax from the other *test* queries, which a user with one query doesn't have; the query bank from queries of train.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -91,6 +93,26 @@ def query_bank_norm(similarity: np.ndarray, bank: np.ndarray, temperature: float
     return np.where(is_hub[similarity.argmax(axis=1)][:, None], similarity - nearness, similarity)
 
 
+def sample_bank(captions: Sequence[str], size: int, seed: int = 0) -> list[str]:
+    """Draw the queries of a bank.
+
+    Args:
+        captions (`Sequence[str]`): Those of a training split.
+        size (`int`): How many to draw, without replacement; all when there are fewer.
+        seed (`int`, *optional*, defaults to 0): Of the draw.
+
+    Returns:
+        `list[str]`: In the order of `captions`.
+
+    Raises:
+        `ValueError`: For a size below 1.
+    """
+    if size < 1:
+        raise ValueError(f"The size of the query bank must be at least 1, got {size}.")
+    chosen = np.random.default_rng(seed).choice(len(captions), size=min(size, len(captions)), replace=False)
+    return [captions[index] for index in sorted(chosen.tolist())]
+
+
 def check_matrix(matrix: np.ndarray, name: str, temperature: float) -> np.ndarray:
     """A matrix in double precision.
 
@@ -111,4 +133,4 @@ def log_sum_exp(matrix: np.ndarray) -> np.ndarray:
     return highest + np.log(np.exp(matrix - highest).sum(axis=0, keepdims=True))
 
 
-__all__ = ["NEEDS", "dual_softmax", "query_bank_norm"]
+__all__ = ["NEEDS", "dual_softmax", "query_bank_norm", "sample_bank"]
