@@ -1,12 +1,15 @@
 """Pictures of results and of runs, as PNG files, through matplotlib."""
 
+import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from .bootstrap import COVERED
 from .results import EvaluationResult, ResultError
 
 
@@ -52,115 +55,119 @@ def plot_files(files: Sequence[str | os.PathLike], output_dir: str | os.PathLike
         target[label] = history if history is not None else EvaluationResult.load(file)
     pictures = []
     if results:
-        pictures += [plot_recall(results, output_dir / "recall.png"), plot_ranks(results, output_dir / "ranks.png")]
+        pictures += [output_dir / "recall.png", output_dir / "ranks.png"]
+        plot_recall(results, pictures[0])
+        plot_ranks(results, pictures[1])
     if runs:
-        pictures.append(plot_training(runs, output_dir / "training.png"))
+        pictures.append(output_dir / "training.png")
+        plot_training(runs, pictures[-1])
     return pictures
 
 
-def plot_recall(results: dict[str, EvaluationResult], path: str | os.PathLike) -> Path:
-    """Recall at every K, with a band of its pointwise 95 % interval and the line of chance.
+def plot_recall(results: dict[str, EvaluationResult], path: str | os.PathLike) -> None:
+    """Recall at every K, with its 95 % interval at 1, 5 and 10, and the line of chance.
 
     Args:
         results (`dict[str, EvaluationResult]`): By the name for the legend, all on the same queries.
         path (`str` or `os.PathLike`): The PNG file.
 
-    Returns:
-        `Path`: The file.
-
     Raises:
         `ResultError`: For results of different queries.
         `ImportError`: Without matplotlib.
     """
-    figure, axes = new_figure(2, title_of(results))
-    for axis, direction in zip(axes, DIRECTIONS, strict=True):
-        num_videos = len(next(iter(results.values())).ranks["v2t"])
-        ks = np.unique(np.geomspace(1, num_videos, 200).round().astype(int))
-        for color, (label, result) in zip(COLORS, results.items(), strict=False):
-            ranks = np.asarray(result.ranks[direction])
-            axis.plot(ks, [(ranks <= k).mean() * 100 for k in ks], color=color, linewidth=1.8, label=label)
-            for k in (1, 5, 10):
-                low, high = result.intervals[f"{direction}_R@{k}"]
-                axis.plot([k, k], [low, high], color=color, linewidth=5, alpha=0.35, solid_capstyle="butt")
-        axis.plot(ks, ks / num_videos * 100, color="#999999", linestyle=":", label="chance")
-        axis.set(title=DIRECTIONS[direction], xlabel="K", ylim=(0, 101), xscale="log", xlim=(0.93, num_videos))
-        axis.set_xticks(tick_places(num_videos), tick_places(num_videos))
-        axis.minorticks_off()
-    axes[0].set_ylabel("recall at K, %")
-    axes[1].legend(loc="lower right")
-    return save(figure, path)
+    num_videos = len(next(iter(results.values())).ranks["v2t"])
+    ks = np.unique(np.geomspace(1, num_videos, 200).round().astype(int))
+    ticks = [k for k in (1, 5, 10, 50, 100, 500, 1000, 5000) if k <= num_videos]
+    with picture(path, 2, title_of(results)) as axes:
+        for axis, (direction, title) in zip(axes, DIRECTIONS.items(), strict=True):
+            for index, (color, (label, result)) in enumerate(zip(itertools.cycle(COLORS), results.items())):
+                ranks = np.asarray(result.ranks[direction])
+                axis.plot(ks, [(ranks <= k).mean() * 100 for k in ks], color=color, linewidth=1.8, label=label)
+                beside = 1.05 ** (
+                    index - (len(results) - 1) / 2
+                )  # or the bars of several results would hide each other
+                for k in (1, 5, 10):
+                    ends = result.intervals[f"{direction}_R@{k}"]
+                    axis.plot([k * beside] * 2, ends, color=color, linewidth=4, alpha=0.45, solid_capstyle="butt")
+            axis.plot(ks, ks / num_videos * 100, color="#999999", linestyle=":", label="chance")
+            axis.set(title=title, xlabel="K", ylim=(0, 101), xscale="log", xlim=(0.88, max(2, num_videos)))
+            axis.set_xticks(ticks, ticks)
+            axis.minorticks_off()
+        axes[0].set_ylabel("recall at K, %")
+        axes[0].plot([], [], color="#777777", linewidth=4, alpha=0.45, label=f"{COVERED} % intervals")
+        axes[0].legend(loc="lower right")
 
 
-def plot_ranks(results: dict[str, EvaluationResult], path: str | os.PathLike) -> Path:
+def plot_ranks(results: dict[str, EvaluationResult], path: str | os.PathLike) -> None:
     """How many queries have their match at which rank.
 
     Args:
         results (`dict[str, EvaluationResult]`): By the name for the legend, all on the same queries.
         path (`str` or `os.PathLike`): The PNG file.
 
-    Returns:
-        `Path`: The file.
-
     Raises:
         `ResultError`: For results of different queries.
         `ImportError`: Without matplotlib.
     """
-    figure, axes = new_figure(2, title_of(results))
     num_videos = len(next(iter(results.values())).ranks["v2t"])
     edges = [edge for edge in (1, 2, 3, 6, 11, 21, 51, 101, 201, 501, 1001, 2001, 5001) if edge <= num_videos]
     edges.append(num_videos + 1)
-    labels = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    labels = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in itertools.pairwise(edges)]
     width = 0.8 / len(results)
-    for axis, direction in zip(axes, DIRECTIONS, strict=True):
-        for index, (label, result) in enumerate(results.items()):
-            # A tie's half rank counts as the next whole one, as it does in R@K.
-            counts, _ = np.histogram(np.ceil(result.ranks[direction]), bins=edges)
-            places = np.arange(len(counts)) + (index - (len(results) - 1) / 2) * width
-            share = counts / counts.sum() * 100
-            bars = axis.bar(places, share, width * 0.95, color=COLORS[index % len(COLORS)], label=label)
-            if len(results) == 1:
-                axis.bar_label(bars, [f"{value:.0f}" if value >= 0.5 else "" for value in share], fontsize=8)
-        axis.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
-        axis.set(title=DIRECTIONS[direction], xlabel="rank of the match")
-        axis.grid(visible=False, axis="x")
-    axes[0].set_ylabel("queries, %")
-    if len(results) > 1:
-        axes[1].legend(loc="upper right")
-    return save(figure, path)
+    with picture(path, 2, title_of(results)) as axes:
+        for axis, (direction, title) in zip(axes, DIRECTIONS.items(), strict=True):
+            for index, (color, (label, result)) in enumerate(zip(itertools.cycle(COLORS), results.items())):
+                # A tie's half rank counts as the next whole one, as it does in R@K.
+                counts, _ = np.histogram(np.ceil(result.ranks[direction]), bins=edges)
+                places = np.arange(len(counts)) + (index - (len(results) - 1) / 2) * width
+                share = counts / counts.sum() * 100
+                bars = axis.bar(places, share, width * 0.95, color=color, label=label)
+                if len(results) == 1:
+                    texts = [f"{value:.1f}" if value else "" for value in share]
+                    axis.bar_label(bars, texts, fontsize=8)
+            axis.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
+            axis.set(title=title, xlabel="rank of the match")
+            axis.grid(visible=False, axis="x")
+        axes[0].set_ylabel("queries, %")
+        if len(results) > 1:
+            axes[1].legend(loc="upper right")
 
 
-def plot_training(runs: dict[str, list[dict]], path: str | os.PathLike) -> Path:
+def plot_training(runs: dict[str, list[dict]], path: str | os.PathLike) -> None:
     """Loss, and the recall of the evaluations, over the steps of runs.
 
     Args:
         runs (`dict[str, list[dict]]`): By the name for the legend, the `log_history` of a `trainer_state.json`.
         path (`str` or `os.PathLike`): The PNG file.
 
-    Returns:
-        `Path`: The file.
-
     Raises:
         `ImportError`: Without matplotlib.
     """
-    figure, axes = new_figure(3, "")
-    for color, (label, history) in zip(COLORS, runs.items(), strict=False):
-        name = label if len(runs) > 1 else None
-        draw_history(axes[0], history, "contrastive_loss", color=color, label=name)
-        if not any("contrastive_loss" in entry for entry in history):
-            draw_history(axes[0], history, "loss", color=color, label=name)
-        for axis, direction in zip(axes[1:], DIRECTIONS, strict=True):
-            for k, style in ((1, "-"), (5, "--"), (10, ":")):
-                text = f"R@{k}" + (f", {label}" if name else "")
-                metric = f"eval_{direction}_R@{k}"
-                draw_history(axis, history, metric, color=color, linestyle=style, marker="o", markersize=3, label=text)
-    axes[0].set(title="contrastive loss", ylim=(0, None))
-    for axis, direction in zip(axes[1:], DIRECTIONS, strict=True):
-        axis.set(title=f"{DIRECTIONS[direction]}, %", ylim=(0, 101))
-    for axis in axes:
-        axis.set_xlabel("step")
-        if axis.get_legend_handles_labels()[0]:
-            axis.legend(fontsize=8)
-    return save(figure, path)
+    with picture(path, 3, "") as axes:
+        for color, (label, history) in zip(itertools.cycle(COLORS), runs.items()):
+            name = f", {label}" if len(runs) > 1 else ""
+            loss = "contrastive_loss" if any("contrastive_loss" in entry for entry in history) else "loss"
+            draw_history(axes[0], history, loss, color=color, label=f"{loss}{name}")
+            for axis, direction in zip(axes[1:], DIRECTIONS, strict=True):
+                for k, style in ((1, "-"), (5, "--"), (10, ":")):
+                    draw_history(
+                        axis,
+                        history,
+                        f"eval_{direction}_R@{k}",
+                        color=color,
+                        linestyle=style,
+                        marker="o",
+                        markersize=3.5,
+                        label=f"R@{k}{name}",
+                    )
+        axes[0].set(title="loss, training", ylim=(0, None))
+        for axis, title in zip(axes[1:], DIRECTIONS.values(), strict=True):
+            axis.set(title=f"{title}, evaluation, %", ylim=(0, 101))
+        last = max(entry["step"] for history in runs.values() for entry in history)
+        for axis in axes:
+            axis.set(xlabel="step", xlim=(0, last * 1.03))
+            if axis.get_legend_handles_labels()[0]:
+                axis.legend(fontsize=8)
 
 
 def read_history(path: Path) -> list[dict] | None:
@@ -172,8 +179,9 @@ def read_history(path: Path) -> list[dict] | None:
     history = content.get("log_history") if isinstance(content, dict) else None
     if history is None:
         return None
-    if not isinstance(history, list) or not all(isinstance(entry, dict) and "step" in entry for entry in history):
-        raise ResultError(f"{path}: `log_history` must be a list of entries with a `step`.")
+    is_list = isinstance(history, list) and len(history) > 0
+    if not is_list or not all(isinstance(entry, dict) and "step" in entry for entry in history):
+        raise ResultError(f"{path}: `log_history` must be a list of entries with a `step`, at least one.")
     return history
 
 
@@ -202,13 +210,9 @@ def title_of(results: dict[str, EvaluationResult]) -> str:
     return f"{first.data['benchmark']}, {first.data['split']} split: {sizes}"
 
 
-def tick_places(num_videos: int) -> list[int]:
-    """Readable places of a logarithmic axis from 1."""
-    return [k for k in (1, 5, 10, 50, 100, 500, 1000, 5000) if k <= num_videos]
-
-
-def new_figure(num_axes: int, title: str):
-    """A figure and its axes, side by side, without the state of pyplot."""
+@contextmanager
+def picture(path: str | os.PathLike, num_axes: int, title: str) -> Iterator[Sequence]:
+    """Axes side by side to draw on, without the state of pyplot; then the PNG file is written."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -216,16 +220,11 @@ def new_figure(num_axes: int, title: str):
         raise ImportError("Pictures need matplotlib: pip install drl-tvr[plots]") from error
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.6 * num_axes, 3.9), layout="constrained")
-        axes = figure.subplots(1, num_axes)
-    if title:
-        figure.suptitle(title, fontsize=12)
-    return figure, axes
-
-
-def save(figure, path: str | os.PathLike) -> Path:
-    """Write a figure as PNG."""
-    figure.savefig(path, dpi=150, format="png")
-    return Path(path)
+        axes = figure.subplots(1, num_axes, sharex=True, sharey=num_axes == 2)
+        if title:
+            figure.suptitle(title, fontsize=12)
+        yield axes
+        figure.savefig(path, dpi=150, format="png")
 
 
 __all__ = ["plot_files", "plot_ranks", "plot_recall", "plot_training"]
