@@ -6,7 +6,7 @@ from .bootstrap import PairedDifference, bootstrap_intervals, paired_differences
 from .comparison import compare_results
 from .evaluator import evaluate_model
 from .fingerprints import describe_data, describe_model, library_versions
-from .metrics import evaluate_retrieval, ranks_per_caption, ranks_per_video, twin_accuracy
+from .metrics import evaluate_retrieval, rank_both_ways, ranks_per_caption, ranks_per_video, twin_accuracy
 from .normalization import dual_softmax, query_bank_norm, sample_bank
 from .results import EvaluationResult, ResultError, make_result
 from .retrieval import encode_captions, encode_videos, score_all
@@ -35,6 +35,7 @@ __all__ = [
     "make_result",
     "paired_differences",
     "query_bank_norm",
+    "rank_both_ways",
     "ranks_per_caption",
     "ranks_per_video",
     "sample_bank",

@@ -13,7 +13,7 @@ from ..data.records import RetrievalData
 from ..modeling_drl import DRLModel
 from ..processing_drl import DRLProcessor
 from .fingerprints import describe_data, describe_model, library_versions
-from .metrics import ranks_per_caption, ranks_per_video, twin_accuracy
+from .metrics import rank_both_ways, ranks_per_caption, ranks_per_video, twin_accuracy
 from .normalization import NEEDS, dual_softmax, query_bank_norm
 from .results import EvaluationResult, make_result, score_ranks
 from .retrieval import encode_captions, encode_videos, score_all
@@ -85,7 +85,7 @@ def evaluate_model(
     similarity = score_all(model, captions, videos).numpy()
     owners = np.asarray(data.caption_to_video)
     result = make_result(
-        {"t2v": ranks_per_caption(similarity, owners), "v2t": ranks_per_video(similarity, owners)},
+        rank_both_ways(similarity, owners),
         owners,
         data=describe_data(data),
         model=describe_model(model, processor, name_or_path),

@@ -95,7 +95,7 @@ def plot_recall(results: dict[str, EvaluationResult], path: str | os.PathLike) -
             axis.minorticks_off()
         axes[0].set_ylabel("recall at K, %")
         axes[0].plot([], [], color="#777777", linewidth=4, alpha=0.45, label=f"{COVERED} % intervals")
-        axes[0].legend(loc="lower right")
+        legend_below(axes[0])
 
 
 def plot_ranks(results: dict[str, EvaluationResult], path: str | os.PathLike) -> None:
@@ -130,7 +130,7 @@ def plot_ranks(results: dict[str, EvaluationResult], path: str | os.PathLike) ->
             axis.grid(visible=False, axis="x")
         axes[0].set_ylabel("queries, %")
         if len(results) > 1:
-            axes[1].legend(loc="upper right")
+            legend_below(axes[0])
 
 
 def plot_training(runs: dict[str, list[dict]], path: str | os.PathLike) -> None:
@@ -167,7 +167,7 @@ def plot_training(runs: dict[str, list[dict]], path: str | os.PathLike) -> None:
         for axis in axes:
             axis.set(xlabel="step", xlim=(0, last * 1.03))
             if axis.get_legend_handles_labels()[0]:
-                axis.legend(fontsize=8)
+                axis.legend(fontsize=8, loc="upper right" if axis is axes[0] else "lower right")
 
 
 def read_history(path: Path) -> list[dict] | None:
@@ -208,6 +208,12 @@ def title_of(results: dict[str, EvaluationResult]) -> str:
                 )
     sizes = f"{len(first.ranks['t2v']):,} captions, {len(first.ranks['v2t']):,} videos"
     return f"{first.data['benchmark']}, {first.data['split']} split: {sizes}"
+
+
+def legend_below(axis) -> None:
+    """One legend for the figure, where it hides no curve."""
+    handles, labels = axis.get_legend_handles_labels()
+    axis.figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
 
 
 @contextmanager
