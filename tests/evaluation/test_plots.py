@@ -38,7 +38,7 @@ BLUE, ORANGE = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)
 
 def test_results_and_runs_are_drawn(tmp_path: Path):
     pytest.importorskip("matplotlib")
-    one = write_result(tmp_path / "one.json", [1, 1, 2.5, 9, 12])
+    one = write_result(tmp_path / "one.json", [1, 1, 2.5, 4, 5])
     other = write_result(tmp_path / "other.json", [1, 2, 3, 4, 5])
     history = [{"step": 5, "loss": 2.0}, {"step": 10, "loss": 1.0}, {"step": 10, "eval_t2v_R@1": 50.0}]
     run = write_run(tmp_path / "run", history)

@@ -151,7 +151,7 @@ def test_the_comparison_says_plainly_what_is_beyond_noise():
     text = format_comparison(differences, worse, better, ("a.json", "b.json"))
     assert "the same 8 captions of 6 videos" in text and "A: a.json (outputs/model0)" in text
     (row,) = [line for line in text.splitlines() if line.startswith("t2v_MnR")]
-    assert row.endswith("B is better, beyond noise") and "B in 10; 0 are within noise" in text
+    assert row.endswith("B is better, beyond noise") and "B in 8; 2 are within noise" in text
     same = format_comparison(compare_results(worse, worse), worse, worse, ("a.json", "a.json"))
     assert "Both are of the same weights." in same and "A is better in 0 of 10 metrics, B in 0; 10" in same
     better.data["videos_sha256"], better.model["fps"] = "zz", 2.0
