@@ -19,10 +19,10 @@ from .evaluation import (
     evaluate_model,
     format_comparison,
     format_result,
+    plot_files,
     sample_bank,
 )
 from .evaluation.normalization import NEEDS
-from .evaluation.plots import plot_files
 from .modeling_drl import DRLModel
 from .processing_drl import DRLProcessor
 from .training.trainer import check_processor

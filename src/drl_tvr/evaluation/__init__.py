@@ -8,6 +8,7 @@ from .evaluator import evaluate_model
 from .fingerprints import describe_data, describe_model, library_versions
 from .metrics import evaluate_retrieval, rank_both_ways, ranks_per_caption, ranks_per_video, twin_accuracy
 from .normalization import dual_softmax, query_bank_norm, sample_bank
+from .plots import plot_files, plot_ranks, plot_recall, plot_training
 from .results import EvaluationResult, ResultError, make_result
 from .retrieval import encode_captions, encode_videos, score_all
 from .tables import format_comparison, format_result
@@ -34,6 +35,10 @@ __all__ = [
     "library_versions",
     "make_result",
     "paired_differences",
+    "plot_files",
+    "plot_ranks",
+    "plot_recall",
+    "plot_training",
     "query_bank_norm",
     "rank_both_ways",
     "ranks_per_caption",
