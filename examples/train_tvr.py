@@ -369,7 +369,7 @@ def main(argv: list[str] | None = None) -> None:
             versions=library_versions(),
             more_metrics={name: metrics[f"test_{name}"] for name in TWINS if f"test_{name}" in metrics},
         )
-        result.save(output_dir / "test_result.json")
+        result.save(output_dir / "test_evaluation.json")
         write_model_card(
             model,
             args,

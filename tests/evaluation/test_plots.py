@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drl_tvr.evaluation import ResultError, make_result
+from drl_tvr.evaluation import ResultError, make_result, plots
 from drl_tvr.evaluation.plots import plot_files
 
 
@@ -49,6 +49,20 @@ def test_results_and_runs_are_drawn(tmp_path: Path):
     # More results than colours are all drawn.
     many = [write_result(tmp_path / f"{index}.json", [1, 2, 3, 4, 5]) for index in range(9)]
     assert len(plot_files(many, tmp_path)) == 2
+
+
+def test_files_of_one_name_are_told_apart(tmp_path: Path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(plots, "plot_recall", lambda results, path: drawn.update(results))
+    monkeypatch.setattr(plots, "plot_ranks", lambda results, path: None)
+    monkeypatch.setattr(plots, "plot_training", lambda runs, path: drawn.update(runs))
+    for folder in ("x", "y"):
+        write_run(tmp_path / folder, [{"step": 1, "loss": 1.0}])
+        write_result(tmp_path / folder / "test.json", [1, 2])
+    write_result(tmp_path / "z.json", [1, 2])
+    monkeypatch.chdir(tmp_path)
+    plot_files(["x/test.json", "y/test.json", "z.json", "x/trainer_state.json", "y/trainer_state.json"], ".")
+    assert list(drawn) == ["x/test.json", "y/test.json", "z", "x", "y"]
 
 
 def test_what_does_not_fit_is_an_error(tmp_path: Path):

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,14 +46,15 @@ def plot_files(files: Sequence[str | os.PathLike], output_dir: str | os.PathLike
     output_dir = Path(output_dir)
     if not output_dir.is_dir():
         raise FileNotFoundError(f"{output_dir} is no folder.")
+    paths = [Path(file) for file in files]
+    stems, folders = Counter(path.stem for path in paths), Counter(path.parent for path in paths)
     runs, results = {}, {}
-    for file in map(Path, files):
-        history = read_history(file)
-        label = file.parent.resolve().name if history is not None else file.stem
-        target = runs if history is not None else results
-        if label in target:
-            label = os.fspath(file)
-        target[label] = history if history is not None else EvaluationResult.load(file)
+    for path in paths:
+        history = read_history(path)
+        if history is None:
+            results[path.stem if stems[path.stem] == 1 else os.fspath(path)] = EvaluationResult.load(path)
+        else:
+            runs[path.parent.resolve().name if folders[path.parent] == 1 else os.fspath(path)] = history
     pictures = []
     if results:
         pictures += [output_dir / "recall.png", output_dir / "ranks.png"]
