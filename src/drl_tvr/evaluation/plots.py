@@ -46,15 +46,16 @@ def plot_files(files: Sequence[str | os.PathLike], output_dir: str | os.PathLike
     output_dir = Path(output_dir)
     if not output_dir.is_dir():
         raise FileNotFoundError(f"{output_dir} is no folder.")
-    paths = [Path(file) for file in files]
-    stems, folders = Counter(path.stem for path in paths), Counter(path.parent for path in paths)
+    histories = {Path(file): read_history(Path(file)) for file in files}
+    labels = {path: path.stem if of is None else path.parent.resolve().name for path, of in histories.items()}
+    alike = Counter(labels.values())
     runs, results = {}, {}
-    for path in paths:
-        history = read_history(path)
+    for path, history in histories.items():
+        label = labels[path] if alike[labels[path]] == 1 else os.fspath(path)
         if history is None:
-            results[path.stem if stems[path.stem] == 1 else os.fspath(path)] = EvaluationResult.load(path)
+            results[label] = EvaluationResult.load(path)
         else:
-            runs[path.parent.resolve().name if folders[path.parent] == 1 else os.fspath(path)] = history
+            runs[label] = history
     pictures = []
     if results:
         pictures += [output_dir / "recall.png", output_dir / "ranks.png"]
