@@ -36,6 +36,7 @@ from drl_tvr import (
     load_benchmark,
 )
 from drl_tvr.data.tokenizer import train_clip_tokenizer
+from drl_tvr.evaluation import describe_data, describe_model, library_versions, make_result, rank_both_ways
 from drl_tvr.hub import write_model_card
 
 
@@ -43,6 +44,7 @@ DEFAULT_CONFIG = Path(__file__).parent / "configs" / "moving_shapes.yaml"
 TOWERS = ("text_config", "vision_config")
 WIDTHS = ("projection_dim", "logit_scale_init_value")
 HEADS = ("temporal_config", "cross_config")
+TWINS = ("t2v_twin_accuracy", "v2t_twin_accuracy")
 CONFIG_FIELDS = (
     "interaction",
     "token_weight_depth",
@@ -356,7 +358,18 @@ def main(argv: list[str] | None = None) -> None:
     trainer.save_model()
     trainer.save_metrics("test", metrics, combined=False)
     trainer.save_state()
+    similarity = trainer.search(splits["test"], splits["test"].captions["caption"][:])
     if is_main:
+        owners = splits["test"].caption_to_video
+        result = make_result(
+            rank_both_ways(similarity, owners),
+            owners,
+            data=describe_data(splits["test"]),
+            model={**describe_model(model, processor, output_dir), "chosen_on": data_args.choose_on},
+            versions=library_versions(),
+            more_metrics={name: metrics[f"test_{name}"] for name in TWINS if f"test_{name}" in metrics},
+        )
+        result.save(output_dir / "test_evaluation.json")
         write_model_card(
             model,
             args,

@@ -6,11 +6,26 @@ import logging
 import sys
 from pathlib import Path
 
+import torch
+
 from .configuration_drl import CDCR_MODES, INTERACTIONS
 from .conversion import convert_checkpoint
 from .data import BenchmarkError, format_report, load_benchmark, run_doctor
 from .data.benchmarks import BENCHMARKS
 from .data.benchmarks.own_data import SUFFIXES, find_files, splits_of
+from .evaluation import (
+    EvaluationResult,
+    compare_results,
+    evaluate_model,
+    format_comparison,
+    format_result,
+    plot_files,
+    sample_bank,
+)
+from .evaluation.normalization import NEEDS
+from .modeling_drl import DRLModel
+from .processing_drl import DRLProcessor
+from .training.trainer import check_processor
 
 
 SPLITS = ("train", "validation", "test")
@@ -22,6 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_convert(commands)
     add_doctor(commands)
+    add_evaluate(commands)
+    add_compare(commands)
+    add_plot(commands)
     return parser
 
 
@@ -65,6 +83,59 @@ def add_doctor(commands) -> None:
     doctor.set_defaults(run=run_doctor_command)
 
 
+def add_evaluate(commands) -> None:
+    """Options of `drl-tvr evaluate`."""
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="judge a model on a benchmark: metrics with intervals, and a result file",
+        description="Score every caption of a split with every video of it, print the metrics with their intervals, "
+        "and write a result file that `drl-tvr compare` and `drl-tvr plot` read.",
+    )
+    evaluate.add_argument("model", help="a folder, or a name on the Hub")
+    evaluate.add_argument("--benchmark", required=True, metavar="NAME", help="a benchmark's name, or a table's file")
+    evaluate.add_argument("--root", help="folder of the benchmark's annotations and videos")
+    evaluate.add_argument("--split", choices=SPLITS, default="test", help="test by default")
+    evaluate.add_argument("--output", type=Path, metavar="FILE", help="by default MODEL-BENCHMARK-SPLIT.json here")
+    evaluate.add_argument("--batch-size", type=int, default=128, metavar="N", help="captions or videos at a time")
+    evaluate.add_argument("--device", help="cuda where there is one, else cpu")
+    evaluate.add_argument("--num-workers", type=int, default=0, metavar="N", help="processes that read frames")
+    evaluate.add_argument("--frame-cache-dir", metavar="DIR", help="where decoded frames are kept")
+    of_data = evaluate.add_argument_group("the benchmark")
+    of_data.add_argument("--allow-missing", action="store_true", help="go on without the videos that are missing")
+    of_data.add_argument("--trim", action="store_true", help="VATEX: start and end from the ids, for whole videos")
+    of_data.add_argument("--merge-by-stem", action="store_true", help="DiDeMo: join the two names of a clip")
+    normalization = evaluate.add_argument_group("score normalisation, beside the plain scores; see the protocol")
+    normalization.add_argument("--normalization", nargs="+", choices=tuple(NEEDS), default=[])
+    normalization.add_argument("--bank-size", type=int, default=5000, metavar="N", help="train captions of qb-norm")
+    evaluate.set_defaults(run=run_evaluate)
+
+
+def add_compare(commands) -> None:
+    """Options of `drl-tvr compare`."""
+    compare = commands.add_parser(
+        "compare",
+        help="the difference of two results, and whether it is beyond noise",
+        description="The paired difference of two results on the same queries, with its interval.",
+    )
+    compare.add_argument("first", metavar="A.json", help="a result of drl-tvr evaluate")
+    compare.add_argument("second", metavar="B.json", help="another, on the same split")
+    compare.add_argument("--metric", help="this one alone, as t2v_R@1")
+    compare.add_argument("--normalization", choices=tuple(NEEDS), help="compare scores under it, not plain ones")
+    compare.set_defaults(run=run_compare)
+
+
+def add_plot(commands) -> None:
+    """Options of `drl-tvr plot`."""
+    plot = commands.add_parser(
+        "plot",
+        help="recall curves and rank histograms of results, curves of a run",
+        description="Draw results (recall.png, ranks.png) and runs (training.png, from a trainer_state.json).",
+    )
+    plot.add_argument("files", nargs="+", metavar="FILE", help="results, or trainer_state.json files")
+    plot.add_argument("--output", type=Path, default=Path("."), metavar="DIR", help="here by default")
+    plot.set_defaults(run=run_plot)
+
+
 def run_convert(args: argparse.Namespace) -> int:
     """`drl-tvr convert`."""
     folder = convert_checkpoint(
@@ -105,6 +176,60 @@ def run_doctor_command(args: argparse.Namespace) -> int:
     return 0 if report["ok"] else 1
 
 
+def run_evaluate(args: argparse.Namespace) -> int:
+    """`drl-tvr evaluate`."""
+    name = f"{Path(args.model).resolve().name}-{Path(args.benchmark).stem}-{args.split}.json"
+    output = args.output or Path(name)
+    if output.is_dir() or not output.parent.is_dir():
+        raise FileNotFoundError(f"--output {output}: that is no file in a folder that exists.")
+    if output.exists():
+        EvaluationResult.load(output)  # what isn't a result is not replaced
+    options = {"allow_missing": args.allow_missing, "trim": args.trim, "merge_by_stem": args.merge_by_stem}
+    data = load_benchmark(args.benchmark, args.root, args.split, **options)
+    bank = []
+    if "qb-norm" in args.normalization:
+        train = load_benchmark(args.benchmark, args.root, "train", **options)
+        bank = sample_bank(train.captions["caption"][:], args.bank_size)
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = DRLModel.from_pretrained(args.model).to(device)
+    processor = DRLProcessor.from_pretrained(args.model)
+    check_processor(model, processor)
+    result = evaluate_model(
+        model,
+        processor,
+        data,
+        args.model,
+        normalizations=args.normalization,
+        bank=bank,
+        batch_size=args.batch_size,
+        frame_cache_dir=args.frame_cache_dir,
+        num_workers=args.num_workers,
+    )
+    result.save(output)
+    print(f"{format_result(result)}\n\nThe result is in {output}.")
+    return 0
+
+
+def run_compare(args: argparse.Namespace) -> int:
+    """`drl-tvr compare`."""
+    names = (args.first, args.second)
+    first, second = (EvaluationResult.load(name) for name in names)
+    differences = compare_results(first, second, names, args.normalization)
+    if args.metric is not None:
+        if args.metric not in differences:
+            raise ValueError(f"--metric {args.metric}: there is {', '.join(differences)}.")
+        differences = {args.metric: differences[args.metric]}
+    print(format_comparison(differences, first, second, names, args.normalization))
+    return 0
+
+
+def run_plot(args: argparse.Namespace) -> int:
+    """`drl-tvr plot`."""
+    for path in plot_files(args.files, args.output):
+        print(path)
+    return 0
+
+
 def is_benchmark(target: str) -> bool:
     """Whether a target is a benchmark's name, a table, or a folder with tables, and no folder of videos alone."""
     if target in BENCHMARKS or target.endswith(SUFFIXES):
@@ -131,7 +256,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("drl_tvr").setLevel(logging.INFO)
     try:
         return args.run(args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"drl-tvr {args.command}: {error}", file=sys.stderr)
         return 1
 

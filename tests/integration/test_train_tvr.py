@@ -14,6 +14,7 @@ import yaml
 from transformers import CLIPConfig, CLIPModel
 
 from drl_tvr import DRLModel, DRLProcessor, load_benchmark
+from drl_tvr.evaluation import EvaluationResult
 
 
 REPOSITORY = Path(__file__).parents[2]
@@ -336,6 +337,7 @@ def test_a_run_leaves_a_model_its_processor_and_its_metrics(processes, small_roo
         "tokenizer.json",
         "tokenizer/vocab.json",
         "tokenizer/merges.txt",
+        "test_evaluation.json",
         "test_results.json",
         "training_args.json",
         "trainer_state.json",
@@ -355,6 +357,9 @@ def test_a_run_leaves_a_model_its_processor_and_its_metrics(processes, small_roo
         wanted = evaluate_retrieval(model(**inputs).logits_per_text, test.caption_to_video)
     assert {name: results[f"test_{name}"] for name in wanted} == pytest.approx(wanted)
     assert 0 <= results["test_t2v_twin_accuracy"] <= 100
+    result = EvaluationResult.load(out / "test_evaluation.json")
+    assert result.metrics == {name: pytest.approx(results[f"test_{name}"]) for name in result.metrics}
+    assert result.data["num_videos"] == 10 and result.model["chosen_on"] == "validation"
 
     assert done.stdout.count("text to video") == 1 and done.stdout.count('"a red circle rises"') == 1
     assert "10 captions, 10 videos" in done.stdout

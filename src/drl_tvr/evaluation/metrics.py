@@ -156,6 +156,43 @@ def rank_metrics(ranks: np.ndarray, direction: str) -> dict[str, float]:
     return metrics
 
 
+def rank_both_ways(similarity, caption_to_video: Sequence[int] | None) -> dict[str, np.ndarray]:
+    """The ranks behind [`evaluate_retrieval`].
+
+    Args:
+        similarity (`torch.Tensor` or `numpy.ndarray` of shape `(num_captions, num_videos)`): Higher is more similar.
+        caption_to_video (`Sequence[int]`, *optional*): As in [`evaluate_retrieval`].
+
+    Returns:
+        `dict[str, numpy.ndarray]`: `"t2v"`, one rank a caption, and `"v2t"`, one a video; in halves, from 1.
+
+    Raises:
+        `ValueError`: See [`evaluate_retrieval`].
+    """
+    similarity, caption_to_video = check_similarity(similarity, caption_to_video)
+    return {
+        "t2v": ranks_per_caption(similarity, caption_to_video),
+        "v2t": ranks_per_video(similarity, caption_to_video),
+    }
+
+
+def metrics_of_ranks(ranks: dict[str, np.ndarray]) -> dict[str, float]:
+    """What [`evaluate_retrieval`] gives, from ranks.
+
+    Args:
+        ranks (`dict[str, numpy.ndarray]`): `"t2v"`, the rank of each caption's video, `"v2t"`, the rank of each
+            video's captions, or both.
+
+    Returns:
+        `dict[str, float]`: R@K in percent, MdR and MnR of each direction.
+    """
+    return {
+        metric: value
+        for direction, of_direction in ranks.items()
+        for metric, value in rank_metrics(np.asarray(of_direction), direction).items()
+    }
+
+
 def twin_accuracy(
     similarity, caption_to_video: Sequence[int] | None, twins: Sequence[tuple[int, int]]
 ) -> dict[str, float]:

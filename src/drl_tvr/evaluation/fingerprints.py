@@ -1,0 +1,137 @@
+"""What a result was made from: hashes of the weights, the videos and the queries, and versions of the libraries."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+
+from datasets import Dataset
+from tqdm.auto import tqdm
+from transformers.utils import cached_file
+
+from ..data.records import RetrievalData
+from ..modeling_drl import DRLModel
+from ..processing_drl import DRLProcessor
+
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "torchvision", "av", "numpy", "datasets", "safetensors")
+
+
+def describe_model(model: DRLModel, processor: DRLProcessor, name_or_path: str | os.PathLike) -> dict:
+    """A model and how it sees its inputs; plain values, for a JSON file.
+
+    Args:
+        model ([`DRLModel`]): The model.
+        processor ([`DRLProcessor`]): Its processor.
+        name_or_path (`str` or `os.PathLike`): Where both were loaded from, or saved to.
+
+    Returns:
+        `dict`: `name`, `sha256` (of each safetensors file), `parameters`, `interaction`, `temporal_encoder`,
+        `padding_similarity`, `dtype`, and `fps`, `max_frames` and `max_words` of the processor.
+
+    Raises:
+        `FileNotFoundError`: When there are no safetensors.
+    """
+    video_processor = processor.video_processor
+    return {
+        "name": os.fspath(name_or_path),
+        "sha256": hash_weights(name_or_path),
+        "parameters": model.num_parameters(),
+        "interaction": model.config.interaction,
+        "temporal_encoder": model.config.temporal_encoder,
+        "padding_similarity": model.config.padding_similarity,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "fps": video_processor.fps,
+        "max_frames": video_processor.max_frames,
+        "max_words": processor.max_length,
+    }
+
+
+def describe_data(data: RetrievalData) -> dict:
+    """A split: what its metrics must be read with, and what it is; plain values, for a JSON file.
+
+    Args:
+        data ([`RetrievalData`]): The split.
+
+    Returns:
+        `dict`: Its `provenance`, `queries_sha256` (captions and the ids of their videos, in order) and
+        `videos_sha256` (ids, times and the contents of the files).
+    """
+    ids = data.videos["video_id"][:]
+    captions = zip(data.captions["caption"][:], data.caption_to_video, strict=True)
+    queries = hashlib.sha256(to_line(ids))
+    for caption, video in captions:
+        queries.update(to_line([caption, ids[video]]))
+    return {
+        **data.provenance,
+        "queries_sha256": queries.hexdigest(),
+        "videos_sha256": hash_videos(data.videos),
+    }
+
+
+def hash_weights(name_or_path: str | os.PathLike) -> dict[str, str]:
+    """SHA-256 of each safetensors file of a model.
+
+    Args:
+        name_or_path (`str` or `os.PathLike`): A folder, or the name of a model that was loaded from the Hub before.
+
+    Returns:
+        `dict[str, str]`: By the file's name.
+
+    Raises:
+        `FileNotFoundError`: When there are none.
+    """
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        folder = Path(cached_file(os.fspath(name_or_path), "config.json")).parent
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise FileNotFoundError(f"{folder} has no .safetensors file: a result names its weights by their hash.")
+    return {file.name: hash_file(file) for file in files}
+
+
+def hash_videos(videos: Dataset) -> str:
+    """SHA-256 of a table of videos, file contents included.
+
+    Args:
+        videos (`datasets.Dataset`): Columns `video_id`, `path`, `start` and `end`.
+
+    Returns:
+        `str`: Independent of where the files lie.
+    """
+    paths = videos["path"][:]
+    unique = tqdm(dict.fromkeys(paths), desc="Hashing videos", unit="file", leave=False, disable=len(paths) < 1000)
+    contents = {path: hash_file(path) for path in unique}
+    table = hashlib.sha256()
+    for video_id, path, start, end in zip(
+        videos["video_id"][:], paths, videos["start"][:], videos["end"][:], strict=True
+    ):
+        table.update(to_line([video_id, start, end, contents[path]]))
+    return table.hexdigest()
+
+
+def hash_file(path: str | os.PathLike) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def to_line(value: list) -> bytes:
+    """A value as a line of JSON."""
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of this package, of Python and of the libraries that can change a score."""
+    from .. import __version__
+
+    return {
+        "drl_tvr": __version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in LIBRARIES},
+    }
+
+
+__all__ = ["describe_data", "describe_model", "hash_videos", "hash_weights", "library_versions"]

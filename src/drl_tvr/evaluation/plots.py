@@ -1,0 +1,239 @@
+"""Pictures of results and of runs, as PNG files, through matplotlib."""
+
+import itertools
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from .bootstrap import COVERED
+from .results import EvaluationResult, ResultError
+
+
+DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # told apart by all eyes
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 11,
+    "grid.color": "#e5e5e5",
+    "font.size": 10,
+    "legend.frameon": False,
+}
+
+
+def plot_files(files: Sequence[str | os.PathLike], output_dir: str | os.PathLike) -> list[Path]:
+    """Draw what files hold: `recall.png` and `ranks.png` of results, `training.png` of runs.
+
+    Args:
+        files (`Sequence[str | os.PathLike]`): Results of `drl-tvr evaluate` and `trainer_state.json` files.
+        output_dir (`str` or `os.PathLike`): An existing folder.
+
+    Returns:
+        `list[Path]`: The pictures.
+
+    Raises:
+        `ResultError`: For a file that is neither, or results of different queries.
+        `OSError`: When a file can't be read or the folder isn't there.
+        `ImportError`: Without matplotlib.
+    """
+    output_dir = Path(output_dir)
+    if not output_dir.is_dir():
+        raise FileNotFoundError(f"{output_dir} is no folder.")
+    histories = {Path(file): read_history(Path(file)) for file in files}
+    labels = {path: path.stem if of is None else path.parent.resolve().name for path, of in histories.items()}
+    alike = Counter(labels.values())
+    runs, results = {}, {}
+    for path, history in histories.items():
+        label = labels[path] if alike[labels[path]] == 1 else os.fspath(path)
+        if history is None:
+            results[label] = EvaluationResult.load(path)
+        else:
+            runs[label] = history
+    pictures = []
+    if results:
+        pictures += [output_dir / "recall.png", output_dir / "ranks.png"]
+        plot_recall(results, pictures[0])
+        plot_ranks(results, pictures[1])
+    if runs:
+        pictures.append(output_dir / "training.png")
+        plot_training(runs, pictures[-1])
+    return pictures
+
+
+def plot_recall(results: dict[str, EvaluationResult], path: str | os.PathLike) -> None:
+    """Recall at every K, with its 95 % interval at 1, 5 and 10, and the line of chance.
+
+    Args:
+        results (`dict[str, EvaluationResult]`): By the name for the legend, all on the same queries.
+        path (`str` or `os.PathLike`): The PNG file.
+
+    Raises:
+        `ResultError`: For results of different queries.
+        `ImportError`: Without matplotlib.
+    """
+    num_videos = len(next(iter(results.values())).ranks["v2t"])
+    ks = np.unique(np.geomspace(1, num_videos, 200).round().astype(int))
+    ticks = [k for k in (1, 5, 10, 50, 100, 500, 1000, 5000) if k <= num_videos]
+    with picture(path, 2, title_of(results)) as axes:
+        for axis, (direction, title) in zip(axes, DIRECTIONS.items(), strict=True):
+            for index, (color, (label, result)) in enumerate(zip(itertools.cycle(COLORS), results.items())):
+                ranks = np.asarray(result.ranks[direction])
+                axis.plot(ks, [(ranks <= k).mean() * 100 for k in ks], color=color, linewidth=1.8, label=label)
+                beside = 1.05 ** (
+                    index - (len(results) - 1) / 2
+                )  # or the bars of several results would hide each other
+                for k in (1, 5, 10):
+                    ends = result.intervals[f"{direction}_R@{k}"]
+                    axis.plot([k * beside] * 2, ends, color=color, linewidth=4, alpha=0.45, solid_capstyle="butt")
+            axis.plot(ks, ks / num_videos * 100, color="#999999", linestyle=":", label="chance")
+            axis.set(title=title, xlabel="K", ylim=(0, 101), xscale="log", xlim=(0.88, max(2, num_videos)))
+            axis.set_xticks(ticks, ticks)
+            axis.minorticks_off()
+        axes[0].set_ylabel("recall at K, %")
+        axes[0].plot([], [], color="#777777", linewidth=4, alpha=0.45, label=f"{COVERED} % intervals")
+        legend_below(axes[0])
+
+
+def plot_ranks(results: dict[str, EvaluationResult], path: str | os.PathLike) -> None:
+    """How many queries have their match at which rank.
+
+    Args:
+        results (`dict[str, EvaluationResult]`): By the name for the legend, all on the same queries.
+        path (`str` or `os.PathLike`): The PNG file.
+
+    Raises:
+        `ResultError`: For results of different queries.
+        `ImportError`: Without matplotlib.
+    """
+    num_videos = len(next(iter(results.values())).ranks["v2t"])
+    edges = [edge for edge in (1, 2, 3, 6, 11, 21, 51, 101, 201, 501, 1001, 2001, 5001) if edge <= num_videos]
+    edges.append(num_videos + 1)
+    labels = [str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in itertools.pairwise(edges)]
+    width = 0.8 / len(results)
+    with picture(path, 2, title_of(results)) as axes:
+        for axis, (direction, title) in zip(axes, DIRECTIONS.items(), strict=True):
+            for index, (color, (label, result)) in enumerate(zip(itertools.cycle(COLORS), results.items())):
+                # A tie's half rank counts as the next whole one, as it does in R@K.
+                counts, _ = np.histogram(np.ceil(result.ranks[direction]), bins=edges)
+                places = np.arange(len(counts)) + (index - (len(results) - 1) / 2) * width
+                share = counts / counts.sum() * 100
+                bars = axis.bar(places, share, width * 0.95, color=color, label=label)
+                if len(results) == 1:
+                    texts = [f"{value:.1f}" if value else "" for value in share]
+                    axis.bar_label(bars, texts, fontsize=8)
+            axis.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
+            axis.set(title=title, xlabel="rank of the match")
+            axis.grid(visible=False, axis="x")
+        axes[0].set_ylabel("queries, %")
+        if len(results) > 1:
+            legend_below(axes[0])
+
+
+def plot_training(runs: dict[str, list[dict]], path: str | os.PathLike) -> None:
+    """Loss, and the recall of the evaluations, over the steps of runs.
+
+    Args:
+        runs (`dict[str, list[dict]]`): By the name for the legend, the `log_history` of a `trainer_state.json`.
+        path (`str` or `os.PathLike`): The PNG file.
+
+    Raises:
+        `ImportError`: Without matplotlib.
+    """
+    with picture(path, 3, "") as axes:
+        for color, (label, history) in zip(itertools.cycle(COLORS), runs.items()):
+            name = f", {label}" if len(runs) > 1 else ""
+            loss = "contrastive_loss" if any("contrastive_loss" in entry for entry in history) else "loss"
+            draw_history(axes[0], history, loss, color=color, label=f"{loss}{name}")
+            for axis, direction in zip(axes[1:], DIRECTIONS, strict=True):
+                for k, style in ((1, "-"), (5, "--"), (10, ":")):
+                    draw_history(
+                        axis,
+                        history,
+                        f"eval_{direction}_R@{k}",
+                        color=color,
+                        linestyle=style,
+                        marker="o",
+                        markersize=3.5,
+                        label=f"R@{k}{name}",
+                    )
+        axes[0].set(title="loss, training", ylim=(0, None))
+        for axis, title in zip(axes[1:], DIRECTIONS.values(), strict=True):
+            axis.set(title=f"{title}, evaluation, %", ylim=(0, 101))
+        last = max(entry["step"] for history in runs.values() for entry in history)
+        for axis in axes:
+            axis.set(xlabel="step", xlim=(0, last * 1.03))
+            if axis.get_legend_handles_labels()[0]:
+                axis.legend(fontsize=8, loc="upper right" if axis is axes[0] else "lower right")
+
+
+def read_history(path: Path) -> list[dict] | None:
+    """The `log_history` of a `trainer_state.json`, or `None` for another file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ResultError(f"{path} is not JSON: {error}.") from error
+    history = content.get("log_history") if isinstance(content, dict) else None
+    if history is None:
+        return None
+    is_list = isinstance(history, list) and len(history) > 0
+    if not is_list or not all(isinstance(entry, dict) and "step" in entry for entry in history):
+        raise ResultError(f"{path}: `log_history` must be a list of entries with a `step`, at least one.")
+    return history
+
+
+def draw_history(axis, history: list[dict], key: str, **style) -> None:
+    """One curve of a run, where it has it."""
+    points = [(entry["step"], entry[key]) for entry in history if key in entry]
+    if points:
+        axis.plot(*zip(*points, strict=True), linewidth=1.6, **style)
+
+
+def title_of(results: dict[str, EvaluationResult]) -> str:
+    """Benchmark, split and size.
+
+    Raises:
+        `ResultError`: When results are of different queries.
+    """
+    first_label, first = next(iter(results.items()))
+    for label, result in results.items():
+        for key in ("benchmark", "split", "queries_sha256"):
+            if result.data[key] != first.data[key]:
+                raise ResultError(
+                    f"{first_label} has {key} {first.data[key]}, {label} has {result.data[key]}: they don't belong "
+                    "into one picture."
+                )
+    sizes = f"{len(first.ranks['t2v']):,} captions, {len(first.ranks['v2t']):,} videos"
+    return f"{first.data['benchmark']}, {first.data['split']} split: {sizes}"
+
+
+def legend_below(axis) -> None:
+    """One legend for the figure, where it hides no curve."""
+    handles, labels = axis.get_legend_handles_labels()
+    axis.figure.legend(handles, labels, loc="outside lower center", ncols=min(5, len(labels)))
+
+
+@contextmanager
+def picture(path: str | os.PathLike, num_axes: int, title: str) -> Iterator[Sequence]:
+    """Axes side by side to draw on, without the state of pyplot; then the PNG file is written."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("Pictures need matplotlib: pip install drl-tvr[plots]") from error
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(4.6 * num_axes, 3.9), layout="constrained")
+        axes = figure.subplots(1, num_axes, sharex=True, sharey=num_axes == 2)
+        if title:
+            figure.suptitle(title, fontsize=12)
+        yield axes
+        figure.savefig(path, dpi=150, format="png")
+
+
+__all__ = ["plot_files", "plot_ranks", "plot_recall", "plot_training"]

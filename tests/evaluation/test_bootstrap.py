@@ -1,0 +1,112 @@
+"""The bootstrap, against one that resamples item by item, against theory, and in what it must not claim."""
+
+import numpy as np
+import pytest
+
+from drl_tvr.evaluation import bootstrap as module
+from drl_tvr.evaluation import bootstrap_intervals, paired_differences
+from drl_tvr.evaluation.metrics import metrics_of_ranks
+
+
+def make_split(num_videos: int, most_captions: int, seed: int = 0):
+    """Ranks in halves of captions and videos, and the captions' videos, in no order."""
+    rng = np.random.default_rng(seed)
+    owners = rng.permutation(np.repeat(np.arange(num_videos), rng.integers(1, most_captions + 1, num_videos)))
+    ranks = {
+        "t2v": np.ceil(rng.exponential(8, len(owners)) * 2) / 2 + 0.5,
+        "v2t": np.ceil(rng.exponential(4, num_videos) * 2) / 2 + 0.5,
+    }
+    return ranks, owners
+
+
+@pytest.mark.parametrize(("num_videos", "most_captions"), [(20, 1), (23, 6), (1, 3)])
+def test_it_is_the_plain_loop_over_drawn_videos(num_videos, most_captions):
+    ranks, owners = make_split(num_videos, most_captions)
+    rng = np.random.default_rng(7)
+    drawn = []
+    for counts in rng.multinomial(num_videos, np.full(num_videos, 1 / num_videos), size=60):
+        sample = {"t2v": [], "v2t": []}
+        for video, count in enumerate(counts):
+            for _ in range(count):
+                sample["t2v"] += ranks["t2v"][owners == video].tolist()
+                sample["v2t"].append(ranks["v2t"][video])
+        drawn.append(metrics_of_ranks({name: np.array(of) for name, of in sample.items()}))
+    intervals = bootstrap_intervals(ranks, owners, num_resamples=60, seed=7)
+    assert list(intervals) == list(drawn[0])
+    for metric, (low, high) in intervals.items():
+        wanted = np.percentile([of[metric] for of in drawn], [2.5, 97.5])
+        assert (low, high) == pytest.approx(tuple(wanted), abs=1e-9), metric
+
+
+def test_it_holds_the_value_and_follows_the_seed_and_not_the_block_size(monkeypatch):
+    ranks, owners = make_split(60, 4)
+    values = metrics_of_ranks(ranks)
+    intervals = bootstrap_intervals(ranks, owners, num_resamples=300)
+    assert all(low <= values[metric] <= high for metric, (low, high) in intervals.items())
+    assert bootstrap_intervals(ranks, owners, num_resamples=300, seed=1) != intervals
+    monkeypatch.setattr(module, "BLOCK", 700)
+    assert bootstrap_intervals(ranks, owners, num_resamples=300) == intervals
+
+
+def test_a_share_has_the_width_that_theory_says():
+    # 400 of 1,000: 1.96 standard errors of a share are 3.04 points.
+    ranks = np.array([1.0] * 400 + [3.0] * 600)
+    low, high = bootstrap_intervals({"t2v": ranks}, np.arange(1000))["t2v_R@1"]
+    assert (low, high) == pytest.approx((40 - 3.04, 40 + 3.04), abs=0.4)
+
+
+def test_captions_of_a_video_that_agree_add_no_certainty():
+    # Ten copies of every caption are no more evidence than one.
+    ranks, owners = make_split(50, 1)
+    one = bootstrap_intervals({"t2v": ranks["t2v"]}, owners)
+    ten = bootstrap_intervals({"t2v": np.repeat(ranks["t2v"], 10)}, np.repeat(owners, 10))
+    assert all(ten[metric] == pytest.approx(one[metric]) for metric in one)
+    wide = one["t2v_R@5"][1] - one["t2v_R@5"][0]
+    # Taken as 500 videos they would look like more.
+    alone = bootstrap_intervals({"t2v": np.repeat(ranks["t2v"], 10)}, np.arange(500))["t2v_R@5"]
+    assert alone[1] - alone[0] < wide / 2
+
+
+def test_the_same_ranks_do_not_differ():
+    ranks, owners = make_split(40, 3)
+    for difference in paired_differences(ranks, ranks, owners).values():
+        assert (difference.difference, difference.low, difference.high) == (0, 0, 0)
+        assert difference.better is None and not difference.is_beyond_noise
+
+
+def test_pairing_finds_what_two_intervals_hide():
+    # The second model finds 30 of 1,000 queries more and loses none.
+    first = {"t2v": np.array([1.0] * 400 + [2.0] * 600)}
+    second = {"t2v": np.array([1.0] * 430 + [2.0] * 570)}
+    difference = paired_differences(first, second, np.arange(1000))["t2v_R@1"]
+    assert difference.difference == pytest.approx(3) and difference.low > 1.5 and difference.better == "second"
+    one, other = (bootstrap_intervals(ranks, np.arange(1000))["t2v_R@1"] for ranks in (first, second))
+    assert one[1] > other[0]  # the intervals of the two overlap
+    # As many found as lost is noise, however many.
+    mixed = {"t2v": np.r_[np.full(30, 2.0), np.full(370, 1.0), np.full(30, 1.0), np.full(570, 2.0)]}
+    assert paired_differences(first, mixed, np.arange(1000))["t2v_R@1"].better is None
+
+
+def test_a_lower_rank_is_better_and_the_order_of_the_two_turns_the_sign():
+    ranks, owners = make_split(200, 2)
+    worse = {name: of + 5 for name, of in ranks.items()}
+    there, back = paired_differences(ranks, worse, owners), paired_differences(worse, ranks, owners)
+    for metric in ("t2v_R@5", "t2v_MdR", "v2t_MnR"):
+        assert (there[metric].better, back[metric].better) == ("first", "second")
+        assert (back[metric].low, back[metric].high) == pytest.approx((-there[metric].high, -there[metric].low))
+    assert there["t2v_MnR"].difference == pytest.approx(5) == there["t2v_MnR"].low
+
+
+def test_ranks_that_do_not_fit_are_errors():
+    with pytest.raises(ValueError, match=r"`ranks\['t2v'\]` has shape \(3,\).* tells of 2 captions of 2 videos"):
+        bootstrap_intervals({"t2v": [1, 2, 3]}, [0, 1])
+    with pytest.raises(ValueError, match=r"`ranks\['v2t'\]` has shape \(2,\).* tells of 2 captions of 1 videos"):
+        bootstrap_intervals({"v2t": [1, 2]}, [0, 0])
+    with pytest.raises(ValueError, match="a direction 'test', expected 't2v' or 'v2t'"):
+        bootstrap_intervals({"test": [1]}, [0])
+    with pytest.raises(ValueError, match="Video 0 has no caption"):
+        bootstrap_intervals({"t2v": [1]}, [1])
+    with pytest.raises(ValueError, match="`num_resamples` must be at least 1, got 0"):
+        bootstrap_intervals({"t2v": [1]}, [0], num_resamples=0)
+    with pytest.raises(ValueError, match="The first has ranks of t2v, the second of v2t"):
+        paired_differences({"t2v": [1]}, {"v2t": [1]}, [0])

@@ -1,0 +1,159 @@
+"""Result files: what is written is read back, what isn't a result is refused, and what can't be compared is named."""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from drl_tvr.evaluation import (
+    EvaluationResult,
+    ResultError,
+    compare_results,
+    evaluate_retrieval,
+    format_comparison,
+    format_result,
+    make_result,
+    rank_both_ways,
+)
+from drl_tvr.evaluation.results import score_ranks
+
+
+OWNERS = [0, 2, 1, 1, 3, 4, 5, 0]
+
+
+def build(seed: int = 0, gain: float = 1.0) -> EvaluationResult:
+    """A result on 8 captions of 6 videos, with a normalisation."""
+    similarity = np.random.default_rng(seed).normal(size=(8, 6))
+    similarity[np.arange(8), OWNERS] += gain
+    ranks = rank_both_ways(similarity, OWNERS)
+    data = {"benchmark": "msvd", "split": "test", "protocol": "p", "queries_sha256": "aa", "videos_sha256": "bb"}
+    counts = {"num_captions": 8, "expected_captions": 9, "num_videos": 6, "expected_videos": 6}
+    model = {"name": f"outputs/model{seed}", "sha256": {"model.safetensors": str(seed)}, "fps": 1.0}
+    result = make_result(ranks, OWNERS, {**data, **counts}, model, {"torch": "2"}, {"t2v_twin_accuracy": 50.0})
+    assert result.metrics == {**evaluate_retrieval(similarity, OWNERS), "t2v_twin_accuracy": 50.0}
+    scores = score_ranks({"t2v": ranks["t2v"]}, OWNERS)
+    result.normalized["qb-norm"] = {"needs": "train captions", "settings": {"temperature": 0.05}, **scores}
+    return result
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path):
+    result = build()
+    path = result.save(tmp_path / "a.json")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]  # nothing temporary stays
+    loaded = EvaluationResult.load(path)
+    assert (loaded.metrics, loaded.ranks, loaded.caption_to_video) == (result.metrics, result.ranks, OWNERS)
+    assert (loaded.data, loaded.model, loaded.versions) == (result.data, result.model, result.versions)
+    assert {name: tuple(ends) for name, ends in loaded.intervals.items()} == result.intervals
+    assert loaded.name == "model0" and list(loaded.normalized) == ["qb-norm"]
+    assert json.loads(path.read_text())["post_processing"] == "none"
+
+
+def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path):
+    path = build().save(tmp_path / "a.json")
+    before = path.read_bytes()
+    broken = build(1)
+    broken.versions["x"] = object()
+    with pytest.raises(TypeError):
+        broken.save(path)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format_version": 2}, "`format_version` is 2, expected 1"),
+        ({"post_processing": "dsl"}, "`post_processing` is 'dsl', expected 'none'"),
+        ({"ranks": None}, "`ranks` is NoneType, expected a dict"),
+        ({"caption_to_video": {}}, "`caption_to_video` is dict, expected a list"),
+        ({"caption_to_video": [0, 2, 1, 1, 3, 5, 5, 0]}, "`caption_to_video` must hold the integers from 0"),
+        ({"caption_to_video": OWNERS[:-1]}, "`ranks.t2v` must hold 7 ranks"),
+        ({"data": {"benchmark": "msvd"}}, "`data` has no text `split`"),
+        ({"model": {}}, "`model` has no text `name`"),
+        ({("ranks", "t2v", 3): 7}, "`ranks.t2v` has 7 at 3, expected 1 to 6"),
+        ({("ranks", "v2t", 0): float("nan")}, "`ranks.v2t` has nan at 0"),
+        ({("ranks", "v2t", 0): True}, "`ranks.v2t` has True at 0"),
+        ({("metrics", "t2v_R@1"): 99.0}, "`metrics` says 99.0 for t2v_R@1, its ranks say"),
+        ({("intervals", "t2v_R@1"): [1.0]}, r"`intervals` has \[1.0\] for t2v_R@1"),
+        ({("normalized", "qb-norm", "metrics"): {}}, "`normalized.qb-norm.metrics` says None for t2v_R@1"),
+        ({("normalized", "qb-norm"): {}}, "`normalized.qb-norm` has no `metrics`"),
+    ],
+)
+def test_a_file_that_is_no_result_is_an_error_that_names_file_and_field(change, said, tmp_path: Path):
+    path = build().save(tmp_path / "a.json")
+    content = json.loads(path.read_text())
+    for key, value in change.items():
+        *way, last = key if isinstance(key, tuple) else (key,)
+        target = content
+        for step in way:
+            target = target[step]
+        target[last] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(ResultError, match=f"a.json: {said}"):
+        EvaluationResult.load(path)
+
+
+def test_other_files_are_errors(tmp_path: Path):
+    for text, said in (("{", "a.json is not JSON"), ("[]", "no result of"), ('{"x": 1}', "no `format_version`")):
+        (tmp_path / "a.json").write_text(text)
+        with pytest.raises(ResultError, match=said):
+            EvaluationResult.load(tmp_path / "a.json")
+    with pytest.raises(FileNotFoundError):
+        EvaluationResult.load(tmp_path / "b.json")
+
+
+def test_the_table_shows_counts_intervals_and_what_a_normalisation_needs():
+    result = build()
+    text = format_result(result)
+    assert "8 of 9 captions, 6 of 6 videos" in text and "Not the complete split" in text and "Protocol: p." in text
+    low, high = result.intervals["v2t_MnR"]
+    assert f"{result.metrics['v2t_MnR']:.1f}" in text and f"{low:.1f} - {high:.1f}" in text
+    plain, normalized = text.split("Under qb-norm (temperature 0.05), a protocol of its own.")
+    assert "No score normalisation:" in plain and "It needs train captions:" in normalized
+    row = next(line for line in normalized.splitlines() if line.startswith("video to text"))
+    assert row.split()[3:] == ["-"] * 5
+    result.data["num_captions"] = 9
+    assert "Not the complete split" not in format_result(result)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"benchmark": "vatex"}, "A has the benchmark 'msvd', B has 'vatex'"),
+        ({"split": "validation"}, "A has the split 'test', B has 'validation'"),
+        ({"protocol": "q"}, "A has the protocol 'p', B has 'q'"),
+        ({"queries_sha256": "cc"}, "A has 8 captions of 6 videos, B has 8 captions of 6 videos, and they are not the"),
+    ],
+)
+def test_results_of_different_queries_are_not_compared(change, said):
+    other = build(1)
+    other.data.update(change)
+    with pytest.raises(ResultError, match=said):
+        compare_results(build(), other, ("A", "B"))
+
+
+def test_normalised_scores_are_compared_with_their_like_alone():
+    first, second = build(), build(1)
+    assert list(compare_results(first, second, normalization="qb-norm"))[-1] == "t2v_MnR"
+    other = copy.deepcopy(second)
+    other.normalized["qb-norm"]["settings"] = {"temperature": 1.0}
+    with pytest.raises(ResultError, match="A has qb-norm with {'temperature': 0.05}, B with {'temperature': 1.0}"):
+        compare_results(first, other, ("A", "B"), "qb-norm")
+    other.normalized = {}
+    with pytest.raises(ResultError, match="B has no scores under qb-norm, only plain scores; A is compared"):
+        compare_results(first, other, ("A", "B"), "qb-norm")
+
+
+def test_the_comparison_says_plainly_what_is_beyond_noise():
+    worse, better = build(0, gain=-9.0), build(1, gain=9.0)
+    differences = compare_results(worse, better)
+    text = format_comparison(differences, worse, better, ("a.json", "b.json"))
+    assert "the same 8 captions of 6 videos" in text and "A: a.json (outputs/model0)" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("t2v_MnR")]
+    assert row.endswith("B is better, beyond noise") and "B in 8; 2 are within noise" in text
+    same = format_comparison(compare_results(worse, worse), worse, worse, ("a.json", "a.json"))
+    assert "Both are of the same weights." in same and "A is better in 0 of 10 metrics, B in 0; 10" in same
+    better.data["videos_sha256"], better.model["fps"] = "zz", 2.0
+    text = format_comparison(differences, worse, better, ("a.json", "b.json"))
+    assert "The video files differ" in text and "A has fps 1.0, B has 2.0." in text

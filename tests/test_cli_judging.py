@@ -1,0 +1,162 @@
+"""`drl-tvr evaluate`, `compare` and `plot` on a model and a benchmark on disk, from the command to the file."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from drl_tvr import DRLModel, evaluate_retrieval, load_benchmark
+from drl_tvr.cli import main
+from drl_tvr.evaluation import EvaluationResult
+
+
+@pytest.fixture(scope="module")
+def folder(make_tiny_model, tiny_processor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models and their processor, saved."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, seed in (("one", 0), ("two", 1)):
+        model = make_tiny_model()
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+        model.save_pretrained(folder / name)
+        tiny_processor.save_pretrained(folder / name)
+    return folder
+
+
+@pytest.fixture
+def evaluate(folder: Path, small_root: Path, tmp_path: Path, monkeypatch, capsys):
+    """Runs `drl-tvr evaluate` in a folder of its own; returns the exit code, what it said, and the result."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(model: str = "one", *flags: str, benchmark: str = "moving-shapes", root: Path | None = small_root):
+        of_root = ["--root", str(root)] if root else []
+        given = ["--benchmark", benchmark, *of_root, "--device", "cpu", "--frame-cache-dir", str(folder / "frames")]
+        code = main(["evaluate", str(folder / model), *given, *flags])
+        said = capsys.readouterr()
+        written = sorted(tmp_path.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        return code, said.out + said.err, EvaluationResult.load(written[-1]) if code == 0 else None
+
+    return run
+
+
+def test_evaluate_writes_the_metrics_of_the_model(evaluate, folder, small_root, tiny_processor, tmp_path):
+    code, said, result = evaluate("one", "--batch-size", "3")
+    assert code == 0 and "10 of 10 captions, 10 of 10 videos" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["one-moving-shapes-test.json"]
+    # The model itself, on all of the split at once.
+    data = load_benchmark("moving-shapes", small_root, "test")
+    inputs = tiny_processor(text=data.captions["caption"][:], videos=data.videos["path"][:], return_tensors="pt")
+    with torch.no_grad():
+        logits = DRLModel.from_pretrained(folder / "one").eval()(**inputs).logits_per_text
+    wanted = evaluate_retrieval(logits, data.caption_to_video)
+    assert {name: result.metrics[name] for name in wanted} == pytest.approx(wanted)
+    assert set(result.metrics) - set(wanted) == {"t2v_twin_accuracy", "v2t_twin_accuracy"}
+    assert set(result.intervals) == set(wanted) and result.normalized == {}
+    assert result.data["benchmark"] == "moving-shapes" and result.data["expected_videos"] == 10
+    assert result.model["interaction"] == "wti" and result.model["max_frames"] == 6
+    assert set(result.versions) >= {"drl_tvr", "torch", "transformers", "av"}
+    for name in ("R@1", "MnR"):
+        assert f"{wanted[f't2v_{name}']:.1f}" in said
+
+
+def test_the_hashes_know_weights_videos_and_captions(evaluate, folder, small_root, tmp_path):
+    one, again, other = (evaluate(name)[2] for name in ("one", "one", "two"))
+    assert one.model["sha256"] == again.model["sha256"] != other.model["sha256"]
+    assert one.data == again.data == other.data
+    # The same benchmark in another folder is the same; another clip under a name, or another caption, is not.
+    root = shutil.copytree(small_root, tmp_path / "elsewhere")
+    moved = evaluate("one", root=root)[2].data
+    assert moved == one.data
+    (tmp_path / "mine").mkdir()
+    clips = sorted((root / "videos").iterdir())[:3]
+    hashes = set()
+    for clip, caption in ((clips[1], "a square"), (clips[2], "a square"), (clips[1], "a circle")):
+        shutil.copy(clips[0], tmp_path / "mine" / "a.mp4")
+        shutil.copy(clip, tmp_path / "mine" / "b.mp4")
+        table = tmp_path / "mine" / "table.csv"
+        table.write_text(f"video,caption,split\na.mp4,a cross,test\nb.mp4,{caption},test\nb.mp4,it moves,test\n")
+        result = evaluate("one", benchmark=str(table), root=None)[2]
+        assert result.caption_to_video == [0, 1, 1] and (tmp_path / "one-table-test.json").is_file()
+        hashes.add((result.data["videos_sha256"], result.data["queries_sha256"]))
+    assert [len({pair[index] for pair in hashes}) for index in (0, 1)] == [2, 2] and len(hashes) == 3
+
+
+def test_normalised_scores_stand_beside_the_plain_ones(evaluate):
+    _, _, plain = evaluate("one")
+    code, said, result = evaluate("one", "--normalization", "dsl", "qb-norm", "--bank-size", "7")
+    assert code == 0 and result.metrics == plain.metrics and result.ranks == plain.ranks
+    assert "all test queries at once" in said and "captions of the training split" in said
+    scale = 1 / result.normalized["dsl"]["settings"]["temperature"]
+    assert scale == pytest.approx(DRLModel.from_pretrained(plain.model["name"]).logit_scale.exp().item())
+    assert list(result.normalized["dsl"]["ranks"]) == ["t2v", "v2t"]
+    assert result.normalized["dsl"]["ranks"] != result.ranks
+    assert list(result.normalized["qb-norm"]["ranks"]) == ["t2v"]
+    assert result.normalized["qb-norm"]["settings"] == {"temperature": 0.05, "bank_captions": 7}
+
+
+def test_compare_says_whether_two_models_differ(evaluate, folder, small_root, capsys):
+    evaluate("one", "--output", "a.json")
+    evaluate("two", "--output", "b.json", "--normalization", "dsl")
+    assert main(["compare", "a.json", "b.json"]) == 0
+    shown = capsys.readouterr().out
+    assert "the same 10 captions of 10 videos" in shown and shown.count("within noise") + shown.count("better,") >= 10
+    a, b = (EvaluationResult.load(name) for name in ("a.json", "b.json"))
+    assert main(["compare", "a.json", "b.json", "--metric", "t2v_MnR"]) == 0
+    shown = capsys.readouterr().out
+    difference = np.mean(b.ranks["t2v"]) - np.mean(a.ranks["t2v"])
+    assert f"{difference:+.2f}" in shown and "t2v_R@1" not in shown
+    for flags, said in (
+        (["b.json", "--metric", "t2v_R@2"], "--metric t2v_R@2: there is t2v_R@1"),
+        (["b.json", "--normalization", "dsl"], "a.json has no scores under dsl, only plain scores"),
+        (["c.json"], "a.json has the split 'test', c.json has 'validation'"),
+        (["gone.json"], "gone.json"),
+    ):
+        if said.startswith("a.json has the split"):
+            evaluate("two", "--split", "validation", "--output", "c.json")
+        assert main(["compare", "a.json", *flags]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("drl-tvr compare: ") and said in error
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--output", "no/such/result.json"], "no file in a folder that exists"),
+        (["--output", "."], "no file in a folder that exists"),
+        (["--output", "precious.txt"], "precious.txt is not JSON"),
+        (["--batch-size", "0"], "`batch_size` must be at least 1, got 0"),
+        (["--normalization", "qb-norm", "--bank-size", "0"], "must be at least 1, got 0"),
+        (["--trim"], "`trim` is for vatex"),
+    ],
+)
+def test_a_wrong_input_is_one_line(flags, said, evaluate, tmp_path: Path):
+    (tmp_path / "precious.txt").write_text("my notes")
+    code, shown, _ = evaluate("one", *flags)
+    assert code == 1 and said in shown and "Traceback" not in shown
+    assert (tmp_path / "precious.txt").read_text() == "my notes" and not list(tmp_path.glob("*.json"))
+
+
+def test_the_commands_work_one_after_the_other(folder, small_root, tmp_path):
+    pytest.importorskip("matplotlib")
+    command = [sys.executable, "-m", "drl_tvr.cli"]
+    given = ["--benchmark", "moving-shapes", "--root", small_root, "--frame-cache-dir", folder / "frames"]
+    for line in (
+        ["evaluate", folder / "one", *given, "--device", "cpu"],
+        ["compare", "one-moving-shapes-test.json", "one-moving-shapes-test.json"],
+        ["plot", "one-moving-shapes-test.json"],
+    ):
+        done = subprocess.run([*command, *map(str, line)], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "one-moving-shapes-test.json",
+        "ranks.png",
+        "recall.png",
+    ]
+    assert json.loads((tmp_path / "one-moving-shapes-test.json").read_text())["data"]["num_videos"] == 10
