@@ -20,6 +20,7 @@ MODEL = (
     "outputs_drl",
     "encoders_drl",
     "pair_scoring_drl",
+    "publishing_drl",
     "modeling_drl",
 )
 VIDEO = ("video_errors_drl", "video_container_drl", "video_decoding_drl", "video_processing_drl")
@@ -38,12 +39,13 @@ LAYERS = (
     ("outputs_drl", "only", ()),
     ("encoders_drl", "only", ("configuration_drl", "outputs_drl")),
     ("pair_scoring_drl", "only", ("configuration_drl", "encoders_drl")),
+    ("publishing_drl", "only", ()),
     ("modeling_drl", "only", MODEL),
     ("video_errors_drl", "only", ()),
     ("video_container_drl", "only", ("video_errors_drl",)),
     ("video_decoding_drl", "only", ("video_container_drl", "video_errors_drl")),
-    ("video_processing_drl", "only", ("video_decoding_drl",)),
-    ("processing_drl", "only", ()),
+    ("video_processing_drl", "only", ("video_decoding_drl", "publishing_drl")),
+    ("processing_drl", "only", ("publishing_drl",)),
     ("original_names", "only", ("configuration_drl",)),
     ("conversion", "only", FLAT_FILES + ("original_names",)),
     # 3. Data knows no model; evaluation and training know no benchmark.
