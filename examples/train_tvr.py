@@ -36,7 +36,6 @@ from drl_tvr import (
     load_benchmark,
 )
 from drl_tvr.data.tokenizer import train_clip_tokenizer
-from drl_tvr.hub import write_model_card
 
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "moving_shapes.yaml"
@@ -353,23 +352,11 @@ def main(argv: list[str] | None = None) -> None:
     trainer.train(resume_from_checkpoint=True if resume in ("true", "True") else resume)
     metrics = trainer.evaluate(splits["test"], metric_key_prefix="test")
 
-    trainer.save_model()
+    trainer.save_model(_internal_call=True)  # which leaves the push for the end
     trainer.save_metrics("test", metrics, combined=False)
     trainer.save_state()
     if is_main:
-        write_model_card(
-            model,
-            args,
-            {name.removeprefix("test_"): value for name, value in metrics.items()},
-            benchmark=data_args.benchmark,
-            num_captions=len(splits["test"].captions),
-            num_videos=len(splits["test"].videos),
-            steps=trainer.state.global_step,
-            chosen_on=data_args.choose_on,
-            protocol=splits["test"].protocol,
-            expected_videos=splits["test"].expected_videos,
-            clip=model_args.clip,
-        )
+        trainer.create_model_card(finetuned_from=model_args.clip)
         provenance = {
             **splits["test"].provenance,
             "chosen_on": data_args.choose_on,
@@ -385,6 +372,8 @@ def main(argv: list[str] | None = None) -> None:
         search(trainer, splits["test"], data_args.search)
     if is_main:
         print(f"\nThe model, its processor and its metrics are in {output_dir}{os.sep}")
+    if args.push_to_hub:
+        trainer.push_to_hub(finetuned_from=model_args.clip)
 
 
 def search(trainer: DRLTrainer, data, sentences: list[str]) -> None:

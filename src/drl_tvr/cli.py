@@ -11,6 +11,7 @@ from .conversion import convert_checkpoint
 from .data import BenchmarkError, format_report, load_benchmark, run_doctor
 from .data.benchmarks import BENCHMARKS
 from .data.benchmarks.own_data import SUFFIXES, find_files, splits_of
+from .hub import push_checkpoint
 
 
 SPLITS = ("train", "validation", "test")
@@ -22,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_convert(commands)
     add_doctor(commands)
+    add_push(commands)
     return parser
 
 
@@ -65,6 +67,22 @@ def add_doctor(commands) -> None:
     doctor.set_defaults(run=run_doctor_command)
 
 
+def add_push(commands) -> None:
+    """Options of `drl-tvr push`."""
+    push = commands.add_parser(
+        "push",
+        help="publish a trained model on the Hub",
+        description="Publish a folder that training, save_pretrained or convert wrote: weights, configuration, "
+        "processor, tokenizer, card, results, and the code for trust_remote_code, in one commit.",
+    )
+    push.add_argument("folder", metavar="DIR", help="the checkpoint's folder, with a README.md")
+    push.add_argument("repo_id", metavar="REPO_ID", help="user/name, made when absent")
+    push.add_argument("--private", action="store_true", help="let only its owner see it")
+    push.add_argument("--revision", metavar="BRANCH", help="made from main when absent; by default main")
+    push.add_argument("--message", default="Upload DRL model", help="of the commit")
+    push.set_defaults(run=run_push)
+
+
 def run_convert(args: argparse.Namespace) -> int:
     """`drl-tvr convert`."""
     folder = convert_checkpoint(
@@ -103,6 +121,15 @@ def run_doctor_command(args: argparse.Namespace) -> int:
     if args.json is not None:
         args.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
     return 0 if report["ok"] else 1
+
+
+def run_push(args: argparse.Namespace) -> int:
+    """`drl-tvr push`. The token is the one of HF_TOKEN or of `hf auth login`: an option would stay in the history."""
+    commit = push_checkpoint(
+        args.folder, args.repo_id, private=args.private, revision=args.revision, message=args.message
+    )
+    print(f"Published: {commit.commit_url}")
+    return 0
 
 
 def is_benchmark(target: str) -> bool:

@@ -73,8 +73,8 @@ class Repo:
         return oid
 
     def resolve(self, revision: str) -> str | None:
-        return self.branches.get(revision) or self.tags.get(revision) or (
-            revision if revision in self.commits else None
+        return (
+            self.branches.get(revision) or self.tags.get(revision) or (revision if revision in self.commits else None)
         )
 
     def files(self, revision: str = "main") -> dict[str, bytes]:
@@ -154,12 +154,9 @@ class Handler(BaseHTTPRequestHandler):
     def handle_any(self):
         address = urlsplit(self.path)
         self.query = parse_qs(address.query)
-        for method, pattern, function, kind in ROUTES:
-            found = pattern.fullmatch(address.path) if method == self.command.replace("HEAD", "GET") else None
-            if found:
-                break
-        else:
-            function, kind, found = None, "", None
+        command = self.command.replace("HEAD", "GET")
+        matching = ((item, item[1].fullmatch(address.path)) for item in ROUTES if item[0] == command)
+        (_, _, function, kind), found = next((x for x in matching if x[1]), ((None, None, None, ""), None))
         if kind and self.server.drop == kind:
             self.server.drop = None
             self.rfile.read(int(self.headers.get("Content-Length", 0)) // 2)
@@ -383,7 +380,9 @@ class Handler(BaseHTTPRequestHandler):
         if prefix and not inside:
             raise HubError(404, f"{folder} does not exist on {revision!r}", "EntryNotFound")
         deep = self.query.get("recursive", ["false"])[0].lower() in ("true", "1")
-        folders = {path[: end.start()] for path in inside for end in re.finditer("/", path) if end.start() > len(prefix)}
+        folders = {
+            path[: end.start()] for path in inside for end in re.finditer("/", path) if end.start() > len(prefix)
+        }
         found = [{"type": "directory", "path": name, "oid": "0" * 40, "size": 0} for name in sorted(folders)]
         found += [entry.listing(path) for path, entry in inside.items()]
         return [item for item in found if deep or "/" not in item["path"].removeprefix(prefix)]
@@ -404,7 +403,6 @@ class Handler(BaseHTTPRequestHandler):
             raise HubError(404, f"Entry not found: {path}", "EntryNotFound", **headers)
         if not entry.lfs:
             return 200, {**headers, "ETag": f'"{entry.git_oid}"', "Content-Type": "text/plain"}, entry.data
-        repo.objects.setdefault(entry.sha256, entry.data)
         location = f"{self.server.endpoint}/storage/{entry.sha256}?signature={self.sign(entry.sha256)}"
         headers |= {"Location": location, "X-Linked-Etag": f'"{entry.sha256}"', "X-Linked-Size": len(entry.data)}
         return 302, headers, b""
