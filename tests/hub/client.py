@@ -8,9 +8,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
-
 from hub_server import Hub
+from huggingface_hub import constants
 
 
 SOURCE = Path(__file__).parents[2] / "src"

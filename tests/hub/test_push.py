@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from client import ask_client, run_client, use_hub
-from huggingface_hub import HfApi
 from hub_server import Hub, serve_hub
+from huggingface_hub import HfApi
 
 from drl_tvr import DRLConfig, DRLModel, DRLProcessor, DRLTrainer, DRLTrainingArguments, load_benchmark
 from drl_tvr.cli import main
@@ -124,7 +124,7 @@ def test_what_is_published_loads_where_the_package_is_not_installed(client, hub,
     code = SCORES.format(texts=TEXTS, video=video)
     code += """
     trusted = {"trust_remote_code": True}
-    print(json.dumps({
+    found = {
         "refused": scores("alice/plain"),
         "refused again": scores("alice/parts", trust_remote_code=False),
         "main": scores("alice/plain", **trusted),
@@ -135,7 +135,8 @@ def test_what_is_published_loads_where_the_package_is_not_installed(client, hub,
         "secret with a token": scores("alice/secret", token="hf_alice", **trusted),
         "secret of another": scores("alice/secret", token="hf_bob", **trusted),
         "absent": scores("alice/plain", revision="v9", **trusted),
-    }))
+    }
+    print("\\n" + json.dumps(found))  # transformers asked for leave first, on the same line
     """.replace("\n    ", "\n")
     found = ask_client(code, hub, tmp_path / "home", package=False)
     assert found["main"] == score(sharded, video)
@@ -145,7 +146,8 @@ def test_what_is_published_loads_where_the_package_is_not_installed(client, hub,
     for name in ("refused", "refused again"):
         assert "trust_remote_code=True" in found[name] and "custom code" in found[name]
     for name in ("secret", "secret of another"):
-        assert found[name].startswith("OSError") and "is not a local folder and is not a valid model id" in found[name]
+        # To a stranger it does not exist; the message names the token.
+        assert "alice/secret" in found[name] and "token" in found[name]
     assert "v9" in found["absent"]
 
     # Where the package is, it is the code: no file of the repository is imported, and none is fetched.
@@ -220,7 +222,7 @@ def test_a_token_is_needed_and_a_wrong_one_refused(client, hub, save, monkeypatc
         monkeypatch.setenv("HF_TOKEN", token) if token else monkeypatch.delenv("HF_TOKEN")
         assert main(["push", str(folder), repo]) == 1
         error = capsys.readouterr().err
-        assert error.startswith("drl-tvr push: ") and said in error
+        assert "drl-tvr push: " in error and said in error and "Traceback" not in error
         assert "alice/locked" not in hub.repos
 
 
@@ -316,7 +318,7 @@ def name_shard(folder: Path, shard: str) -> None:
         (lambda folder: change_json(folder, "config.json", token_weight_depth=3), "the weights are not those of conf"),
         (shuffle_weights, "1 missing keys, text_projection.weight for one"),
         (lambda folder: (folder / "processor_config.json").unlink(), "has no processor_config.json"),
-        (lambda folder: (folder / "tokenizer.json").unlink(), "does not load"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer"),
         (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), "Pickles are not publ"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"cut"), "does not load"),
         (lambda folder: (folder / "model.safetensors.index.json").write_text("{}"), "has both model.safetensors and"),

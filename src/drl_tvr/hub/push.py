@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import yaml
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, constants
 from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils import validate_repo_id
@@ -129,12 +130,14 @@ def files_to_publish(folder: Path) -> list[Path]:
     ):
         if not (folder / name).is_file():
             raise PublishError(f"{folder} has no {name}: {needed}.")
+    if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
+        raise PublishError(f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json.")
     config = read_json(folder / "config.json")
     if config.get("model_type") != "drl":
         raise PublishError(f"{folder / 'config.json'}: `model_type` is {config.get('model_type')!r}, expected 'drl'.")
     try:
         metadata = ModelCard.load(folder / "README.md").data.to_dict()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, yaml.YAMLError) as error:
         raise PublishError(f"{folder / 'README.md'}: the metadata is not readable: {error}") from error
     if not metadata:
         raise PublishError(f"{folder / 'README.md'} does not begin with metadata between two lines of `---`.")
@@ -180,17 +183,24 @@ def check_loads(folder: Path) -> None:
         [`~hub.PublishError`]: When one does not load, or the weights are not those of the configuration.
     """
     try:
-        _, report = DRLModel.from_pretrained(folder, output_loading_info=True, local_files_only=True)
-        DRLProcessor.from_pretrained(folder, local_files_only=True)
+        model, report = DRLModel.from_pretrained(
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True
+        )
+        processor = DRLProcessor.from_pretrained(folder, local_files_only=True)
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:
         raise PublishError(f"{folder} does not load: {error}") from error
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report[kind]:
-            names = ", ".join(sorted(map(str, report[kind]))[:3])
+            first = sorted(map(str, report[kind]))[0]
             raise PublishError(
                 f"{folder}: the weights are not those of config.json: {len(report[kind])} "
-                f"{kind.replace('_', ' ')}, {names} for one."
+                f"{kind.replace('_', ' ')}, {first} for one."
             )
+    vocab_size = model.config.text_config.vocab_size
+    if len(processor.tokenizer) > vocab_size:
+        raise PublishError(
+            f"{folder}: the tokenizer has {len(processor.tokenizer)} entries, the text tower {vocab_size}."
+        )
 
 
 def contents_to_publish(files: list[Path], repo_id: str) -> dict[str, Path | bytes]:
