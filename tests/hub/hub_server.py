@@ -404,7 +404,9 @@ class Handler(BaseHTTPRequestHandler):
         if not entry.lfs:
             return 200, {**headers, "ETag": f'"{entry.git_oid}"', "Content-Type": "text/plain"}, entry.data
         # Storage is another host, where a client must neither ask for the headers nor send its token.
-        location = f"http://localhost:{self.server.server_port}/storage/{entry.sha256}?signature={self.sign(entry.sha256)}"
+        location = (
+            f"http://localhost:{self.server.server_port}/storage/{entry.sha256}?signature={self.sign(entry.sha256)}"
+        )
         headers |= {"Location": location, "X-Linked-Etag": f'"{entry.sha256}"', "X-Linked-Size": len(entry.data)}
         return 302, headers, b""
 

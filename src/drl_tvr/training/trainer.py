@@ -137,6 +137,7 @@ class DRLTrainer(Trainer):
         self._loss_parts: dict[str, list[torch.Tensor]] = {}
         # For the model card.
         self._results: tuple[dict[str, float], dict] | None = None
+        self._intervals: dict[str, tuple[float, float]] | None = None
         self._train_seconds: float | None = None
         self._cost: ModelCost | None = None
 
@@ -297,6 +298,7 @@ class DRLTrainer(Trainer):
             steps=self.state.global_step,
             train_seconds=self._train_seconds,
             metrics=metrics,
+            intervals=self._intervals,
             chosen_on=chosen_on.split if chosen_on and self.args.load_best_model_at_end else None,
             clip=finetuned_from or model.config._name_or_path or None,
             cost=self._cost,
