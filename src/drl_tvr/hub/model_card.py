@@ -48,7 +48,7 @@ def make_model_card(
         name (`str`): Where the model is: a folder or a name on the Hub.
         config ([`DRLConfig`]): The model's configuration.
         args ([`DRLTrainingArguments`]): The recipe.
-        sampling (`dict`): `fps`, `max_frames` and `max_words`, see [`~hub.model_card.sampling_of`].
+        sampling (`dict`): `fps`, `max_frames` and `max_words`, see [`~hub.sampling_of`].
         provenance (`dict`): Of the split of the results, as [`RetrievalData`] gives it.
         steps (`int`, *optional*): Training steps made; without them the card says that nothing was trained.
         train_seconds (`float`, *optional*): Duration of the training.
