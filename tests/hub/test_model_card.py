@@ -10,7 +10,7 @@ import torch
 from hub_server import serve_hub
 from huggingface_hub import HfApi, ModelCard
 
-from drl_tvr import DRLConfig, DRLModel, DRLProcessor, DRLTrainer, DRLTrainingArguments, load_benchmark
+from drl_tvr import DRLConfig, DRLTrainer, DRLTrainingArguments, load_benchmark
 from drl_tvr.hub import make_model_card, measure_cost, sampling_of, write_model_card
 
 

@@ -355,14 +355,16 @@ def test_a_saved_folder_holds_no_code_and_a_pushed_object_is_as_before(client, h
     assert DRLConfig._auto_class is DRLModel._auto_class is DRLProcessor._auto_class is None
 
 
+@pytest.mark.parametrize("strategy", ["end", "every_save"])
 def test_the_trainer_publishes_its_model_with_its_card_and_results(
-    client, hub, make_tiny_model, tiny_processor, small_root, tmp_path
+    strategy, client, hub, make_tiny_model, tiny_processor, small_root, tmp_path
 ):
     splits = {split: load_benchmark("moving-shapes", small_root, split) for split in ("train", "validation", "test")}
     args = DRLTrainingArguments(
         str(tmp_path / "run"),
         push_to_hub=True,
-        hub_model_id="alice/trained",
+        hub_model_id=f"alice/trained-{strategy}",
+        **({} if strategy == "end" else {"hub_strategy": strategy}),
         hub_private_repo=True,
         max_steps=2,
         eval_strategy="steps",
@@ -380,12 +382,17 @@ def test_the_trainer_publishes_its_model_with_its_card_and_results(
     metrics = trainer.evaluate(splits["test"], metric_key_prefix="test")
     trainer.save_metrics("test", metrics, combined=False)
     trainer.save_model()
-    repo = hub.repos["alice/trained"]
-    assert repo.private and len(repo.commits) == 2  # the first is the Hub's own
+    repo = hub.repos[f"alice/trained-{strategy}"]
+    assert repo.private and (len(repo.commits) == 2) == (strategy == "end")  # the first is the Hub's own
     files = repo.files()
+    # In mid-training transformers pushes a pickle of its arguments; the last push takes it away.
     assert set(files) == CODE | MODEL | PROCESSOR | {".gitattributes", "README.md", "test_results.json"}
+    assert any("training_args.bin" in commit for commit in repo.commits.values()) == (strategy != "end")
     card = files["README.md"].decode()
-    assert 'name = "alice/trained"' in card and "Test split of moving-shapes: 10 captions, 10 videos, all of" in card
+    assert (
+        f'name = "alice/trained-{strategy}"' in card
+        and "Test split of moving-shapes: 10 captions, 10 videos, all of" in card
+    )
     assert f"| text to video | {metrics['test_t2v_R@1']:.1f} |" in card
     assert "best t2v_R@1 on the validation split" in card and "| steps | 2 |" in card
     assert np.isclose(json.loads(files["test_results.json"])["test_t2v_R@1"], metrics["test_t2v_R@1"])
