@@ -320,7 +320,8 @@ def main(argv: list[str] | None = None) -> None:
     data_args, model_args, args = read_arguments(sys.argv[1:] if argv is None else argv)
     is_main = PartialState().is_main_process
     logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for client in ("httpx", "httpx2"):
+        logging.getLogger(client).setLevel(logging.WARNING)
     hf_logging.set_verbosity(hf_logging.WARNING if is_main else hf_logging.ERROR)
     # `accelerate launch` gives a process on the CPU a single thread.
     torch.set_num_threads(data_args.num_threads or max(1, (os.cpu_count() or 1) // PartialState().num_processes))
