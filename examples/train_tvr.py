@@ -36,8 +36,7 @@ from drl_tvr import (
     load_benchmark,
 )
 from drl_tvr.data.tokenizer import train_clip_tokenizer
-from drl_tvr.evaluation import describe_data, describe_model, library_versions, make_result, rank_both_ways
-from drl_tvr.hub import write_model_card
+from drl_tvr.evaluation import describe_data, describe_model, library_versions, make_result
 
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "moving_shapes.yaml"
@@ -323,7 +322,8 @@ def main(argv: list[str] | None = None) -> None:
     data_args, model_args, args = read_arguments(sys.argv[1:] if argv is None else argv)
     is_main = PartialState().is_main_process
     logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for client in ("httpx", "httpx2"):
+        logging.getLogger(client).setLevel(logging.WARNING)
     hf_logging.set_verbosity(hf_logging.WARNING if is_main else hf_logging.ERROR)
     # `accelerate launch` gives a process on the CPU a single thread.
     torch.set_num_threads(data_args.num_threads or max(1, (os.cpu_count() or 1) // PartialState().num_processes))
@@ -355,14 +355,13 @@ def main(argv: list[str] | None = None) -> None:
     trainer.train(resume_from_checkpoint=True if resume in ("true", "True") else resume)
     metrics = trainer.evaluate(splits["test"], metric_key_prefix="test")
 
-    trainer.save_model()
+    trainer.save_model(_internal_call=True)  # which leaves the push for the end
     trainer.save_metrics("test", metrics, combined=False)
     trainer.save_state()
-    similarity = trainer.search(splits["test"], splits["test"].captions["caption"][:])
     if is_main:
         owners = splits["test"].caption_to_video
         result = make_result(
-            rank_both_ways(similarity, owners),
+            trainer.ranks,
             owners,
             data=describe_data(splits["test"]),
             model={**describe_model(model, processor, output_dir), "chosen_on": data_args.choose_on},
@@ -370,19 +369,7 @@ def main(argv: list[str] | None = None) -> None:
             more_metrics={name: metrics[f"test_{name}"] for name in TWINS if f"test_{name}" in metrics},
         )
         result.save(output_dir / "test_evaluation.json")
-        write_model_card(
-            model,
-            args,
-            {name.removeprefix("test_"): value for name, value in metrics.items()},
-            benchmark=data_args.benchmark,
-            num_captions=len(splits["test"].captions),
-            num_videos=len(splits["test"].videos),
-            steps=trainer.state.global_step,
-            chosen_on=data_args.choose_on,
-            protocol=splits["test"].protocol,
-            expected_videos=splits["test"].expected_videos,
-            clip=model_args.clip,
-        )
+        trainer.create_model_card(finetuned_from=model_args.clip)
         provenance = {
             **splits["test"].provenance,
             "chosen_on": data_args.choose_on,
@@ -398,6 +385,8 @@ def main(argv: list[str] | None = None) -> None:
         search(trainer, splits["test"], data_args.search)
     if is_main:
         print(f"\nThe model, its processor and its metrics are in {output_dir}{os.sep}")
+    if args.push_to_hub:
+        trainer.push_to_hub(finetuned_from=model_args.clip)
 
 
 def search(trainer: DRLTrainer, data, sentences: list[str]) -> None:

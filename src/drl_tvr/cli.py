@@ -23,6 +23,7 @@ from .evaluation import (
     sample_bank,
 )
 from .evaluation.normalization import NEEDS
+from .hub import push_checkpoint
 from .modeling_drl import DRLModel
 from .processing_drl import DRLProcessor
 from .training.trainer import check_processor
@@ -40,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_evaluate(commands)
     add_compare(commands)
     add_plot(commands)
+    add_push(commands)
     return parser
 
 
@@ -136,6 +138,22 @@ def add_plot(commands) -> None:
     plot.set_defaults(run=run_plot)
 
 
+def add_push(commands) -> None:
+    """Options of `drl-tvr push`."""
+    push = commands.add_parser(
+        "push",
+        help="publish a trained model on the Hub",
+        description="Publish a folder that training, save_pretrained or convert wrote: weights, configuration, "
+        "processor, tokenizer, card, results, and the code for trust_remote_code, in one commit.",
+    )
+    push.add_argument("folder", metavar="DIR", help="the checkpoint's folder, with a README.md")
+    push.add_argument("repo_id", metavar="REPO_ID", help="user/name, made when absent")
+    push.add_argument("--private", action="store_true", help="let only its owner see it")
+    push.add_argument("--revision", metavar="BRANCH", help="made from main when absent; by default main")
+    push.add_argument("--message", default="Upload DRL model", help="of the commit")
+    push.set_defaults(run=run_push)
+
+
 def run_convert(args: argparse.Namespace) -> int:
     """`drl-tvr convert`."""
     folder = convert_checkpoint(
@@ -227,6 +245,14 @@ def run_plot(args: argparse.Namespace) -> int:
     """`drl-tvr plot`."""
     for path in plot_files(args.files, args.output):
         print(path)
+
+
+def run_push(args: argparse.Namespace) -> int:
+    """`drl-tvr push`. The token is the one of HF_TOKEN or of `hf auth login`: an option would stay in the history."""
+    commit = push_checkpoint(
+        args.folder, args.repo_id, private=args.private, revision=args.revision, message=args.message
+    )
+    print(f"Published: {commit.commit_url}")
     return 0
 
 

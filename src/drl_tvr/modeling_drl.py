@@ -32,6 +32,7 @@ from .interaction import (
 from .losses import channel_correlation, contrastive_loss, decorrelation_loss
 from .outputs_drl import DRLFeatures, DRLOutput
 from .pair_scoring_drl import DRLCrossTransformer, DRLPairMLP
+from .publishing_drl import DRLPublishMixin
 
 
 logger = logging.get_logger(__name__)
@@ -42,7 +43,7 @@ NEW_MODULES = ("temporal_encoder.", "text_token_weights.", "frame_token_weights.
 ONE_VECTOR = ("dp", "mlp")
 
 
-class DRLModel(DRLPreTrainedModel):
+class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
     r"""Text-video retrieval with disentangled representations (Wang et al., arXiv 2203.07111).
 
     A text becomes a weighted token a word, a video a weighted token a frame; the interaction of
@@ -73,6 +74,8 @@ class DRLModel(DRLPreTrainedModel):
     >>> outputs.logits_per_text.shape
     torch.Size([1, 3])
     ```"""
+
+    published_as = {None: "AutoModel", "config": "AutoConfig"}
 
     def __init__(self, config: DRLConfig):
         # Overrides of `from_pretrained` are set after the configuration has checked itself.

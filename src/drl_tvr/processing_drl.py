@@ -5,8 +5,10 @@ from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpa
 from transformers.tokenization_utils_base import TextInput
 from transformers.video_utils import VideoInput
 
+from .publishing_drl import DRLPublishMixin
 
-class DRLProcessor(ProcessorMixin):
+
+class DRLProcessor(DRLPublishMixin, ProcessorMixin):
     """
     A [`DRLVideoProcessor`] and a [`CLIPTokenizer`] in one.
 
@@ -31,6 +33,8 @@ class DRLProcessor(ProcessorMixin):
     ['input_ids', 'attention_mask', 'pixel_values_videos', 'video_mask']
     ```
     """
+
+    published_as = {None: "AutoProcessor", "video_processor": "AutoVideoProcessor"}
 
     def __init__(self, video_processor=None, tokenizer=None, max_length: int = 32, pad_to_max_length: bool = False):
         if max_length < 3:

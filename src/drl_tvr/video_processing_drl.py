@@ -19,6 +19,7 @@ from transformers.utils import TensorType, logging
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoInput, VideoMetadata, infer_channel_dimension_format, is_valid_video_frame
 
+from .publishing_drl import DRLPublishMixin
 from .video_decoding_drl import VideoDecodeError, VideoNotFoundError, decode_video, read_video, sample_indices
 
 
@@ -46,7 +47,7 @@ class DRLVideoProcessorKwargs(VideosKwargs, total=False):
     end: float | int | list | tuple | None
 
 
-class DRLVideoProcessor(BaseVideoProcessor):
+class DRLVideoProcessor(DRLPublishMixin, BaseVideoProcessor):
     r"""
     Samples frames as the official DRL code does, one a second and at most 12, and prepares them as CLIP does.
 
@@ -85,6 +86,8 @@ class DRLVideoProcessor(BaseVideoProcessor):
 
     ```
     """
+
+    published_as = {None: "AutoVideoProcessor"}
 
     resample = PILImageResampling.BICUBIC
     image_mean = OPENAI_CLIP_MEAN

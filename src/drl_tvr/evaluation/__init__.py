@@ -6,7 +6,14 @@ from .bootstrap import PairedDifference, bootstrap_intervals, paired_differences
 from .comparison import compare_results
 from .evaluator import evaluate_model
 from .fingerprints import describe_data, describe_model, library_versions
-from .metrics import evaluate_retrieval, rank_both_ways, ranks_per_caption, ranks_per_video, twin_accuracy
+from .metrics import (
+    evaluate_retrieval,
+    metrics_of_ranks,
+    rank_both_ways,
+    ranks_per_caption,
+    ranks_per_video,
+    twin_accuracy,
+)
 from .normalization import dual_softmax, query_bank_norm, sample_bank
 from .plots import plot_files, plot_ranks, plot_recall, plot_training
 from .results import EvaluationResult, ResultError, make_result
@@ -35,6 +42,7 @@ __all__ = [
     "format_result",
     "library_versions",
     "make_result",
+    "metrics_of_ranks",
     "paired_differences",
     "plot_files",
     "plot_ranks",

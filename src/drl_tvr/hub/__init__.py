@@ -1,6 +1,16 @@
-"""What is published with a model."""
+"""What is published of a model: its card, its cost, and the push to the Hub."""
 
-from .model_card import write_model_card
+from .cost import ModelCost, measure_cost
+from .model_card import make_model_card, sampling_of, write_model_card
+from .push import PublishError, push_checkpoint
 
 
-__all__ = ["write_model_card"]
+__all__ = [
+    "ModelCost",
+    "PublishError",
+    "make_model_card",
+    "measure_cost",
+    "push_checkpoint",
+    "sampling_of",
+    "write_model_card",
+]

@@ -26,6 +26,7 @@ class DRLTrainingArguments(TrainingArguments):
     | `save_total_limit` | 2 | |
     | `official_optimizer` | `False` | the official code's BertAdam and schedule instead of AdamW and the cosine |
     | `seed` | 0 | |
+    | `hub_strategy` | `"end"` | with `push_to_hub`: one commit, of the chosen checkpoint with its card |
 
     A contrastive loss is not invariant to `gradient_accumulation_steps`: accumulating keeps the negatives of a small
     batch. What counts is processes times `per_device_train_batch_size`.
@@ -65,6 +66,7 @@ class DRLTrainingArguments(TrainingArguments):
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep."})
     logging_steps: float = field(default=50, metadata={"help": "Steps between logs."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator needs all columns."})
+    hub_strategy: str = field(default="end", metadata={"help": "When to push; in mid-training there is no card."})
     seed: int = field(default=0, metadata={"help": "Seed of initialisation and data order."})
 
     def __post_init__(self):

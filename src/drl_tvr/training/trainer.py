@@ -3,6 +3,7 @@
 import math
 import time
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback
@@ -11,7 +12,16 @@ from transformers.trainer_utils import speed_metrics
 from ..data.frame_store import decode_videos
 from ..data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset
 from ..data.records import RetrievalData
-from ..evaluation import encode_captions, encode_videos, evaluate_retrieval, score_all, twin_accuracy
+from ..evaluation import (
+    bootstrap_intervals,
+    encode_captions,
+    encode_videos,
+    metrics_of_ranks,
+    rank_both_ways,
+    score_all,
+    twin_accuracy,
+)
+from ..hub import ModelCost, measure_cost, push_checkpoint, sampling_of, write_model_card
 from ..modeling_drl import NEW_MODULES, DRLFeatures, DRLModel
 from ..processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
@@ -134,6 +144,12 @@ class DRLTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         self.add_callback(LogitScaleClamp())
         self._loss_parts: dict[str, list[torch.Tensor]] = {}
+        self.ranks: dict[str, np.ndarray] = {}  # of the last evaluation, both directions
+        # For the model card.
+        self._results: tuple[dict[str, float], dict] | None = None
+        self._intervals: dict[str, tuple[float, float]] | None = None
+        self._train_seconds: float | None = None
+        self._cost: ModelCost | None = None
 
     def _decode(self, dataset: RetrievalData | PairDataset | None) -> PairDataset | None:
         """Decode a split's videos; one process does, and the others wait for it."""
@@ -234,11 +250,15 @@ class DRLTrainer(Trainer):
             raise ValueError("There is nothing to evaluate: pass `eval_dataset` here or to the trainer.")
         start_time = time.time()
         similarity = self.similarity(dataset.videos, dataset.captions)
-        metrics = evaluate_retrieval(similarity, dataset.caption_to_video)
+        self.ranks = rank_both_ways(similarity, dataset.caption_to_video)
+        metrics = metrics_of_ranks(self.ranks)
         metrics.update(twin_accuracy(similarity, dataset.caption_to_video, dataset.data.twins))
         # With fewer videos than the benchmark has, the same model scores higher: no metric without its counts.
         provenance = dataset.data.provenance
         metrics.update({name: provenance[name] for name in COUNTS if provenance[name] is not None})
+        if not self.is_in_train:  # in training it may not be the checkpoint that is kept
+            self._results = (dict(metrics), provenance)
+            self._intervals = bootstrap_intervals(self.ranks, dataset.caption_to_video)
         if isinstance(self.eval_dataset, PairDataset) and self.args.load_best_model_at_end:
             metrics["chosen_on_test"] = float(self.eval_dataset.data.split == "test")
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
@@ -246,6 +266,91 @@ class DRLTrainer(Trainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
+        """As transformers' own; then the model card is written, still without results."""
+        output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        self._results = self._intervals = None
+        # A resumed run knows its own part only.
+        self._train_seconds = None if resume_from_checkpoint else output.metrics.get("train_runtime")
+        self.create_model_card()
+        return output
+
+    def create_model_card(
+        self,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+    ) -> None:
+        """Write the model card, in place of transformers' own, into `output_dir`.
+
+        The results are those of the last evaluation after training, so of the model as it is saved.
+
+        Args:
+            license (`str`, *optional*): The weights' licence, as the Hub spells it.
+            tags (`str` or `list[str]`, *optional*): More tags for the Hub.
+            model_name (`str`, *optional*): Where the model is; by default its repository, or `output_dir`.
+            finetuned_from (`str`, *optional*): The checkpoint that training started from; by default the one that the
+                model was loaded from.
+        """
+        if not self.is_world_process_zero():
+            return
+        model = self.accelerator.unwrap_model(self.model)
+        chosen_on = self.eval_dataset.data if isinstance(self.eval_dataset, PairDataset) else None
+        metrics, provenance = self._results or (None, (self.train_dataset or self.eval_dataset).data.provenance)
+        self._cost = self._cost or measure_cost(model, self.processing_class)
+        write_model_card(
+            self.args.output_dir,
+            self.hub_model_id or model_name or self.args.output_dir,
+            model.config,
+            self.args,
+            sampling_of(self.processing_class),
+            provenance,
+            steps=self.state.global_step,
+            train_seconds=self._train_seconds,
+            metrics=metrics,
+            intervals=self._intervals,
+            chosen_on=chosen_on.split if chosen_on and self.args.load_best_model_at_end else None,
+            clip=finetuned_from or model.config._name_or_path or None,
+            cost=self._cost,
+            license=license,
+            tags=[tags] if isinstance(tags, str) else tags or [],
+        )
+
+    def push_to_hub(
+        self,
+        commit_message: str = "End of training",
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs,
+    ):
+        """Publish the model with its processor, card, results and code: see [`~hub.push_checkpoint`].
+
+        Args:
+            commit_message (`str`, *optional*, defaults to `"End of training"`): Of the one commit.
+            token (`str`, *optional*): By default `hub_token` of the arguments.
+            revision (`str`, *optional*): By default `hub_revision` of the arguments.
+            private (`bool`, *optional*): By default `hub_private_repo` of the arguments.
+            kwargs: See `create_model_card`.
+
+        Returns:
+            `huggingface_hub.CommitInfo`: The commit, on the main process.
+        """
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        token, private = token or self.args.hub_token, self.args.hub_private_repo if private is None else private
+        if self.hub_model_id is None:
+            self.init_hf_repo(token=token, private=private)
+        self.create_model_card(**kwargs)
+        self._finish_current_push()
+        revision = revision or self.args.hub_revision
+        return push_checkpoint(
+            self.args.output_dir, self.hub_model_id, revision=revision, message=commit_message, token=token
+        )
 
     def predict(self, *args, **kwargs):
         """Of no use here: `Trainer`'s logits would be those of single batches.
