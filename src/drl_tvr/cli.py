@@ -11,6 +11,11 @@ from .conversion import convert_checkpoint
 from .data import BenchmarkError, format_report, load_benchmark, run_doctor
 from .data.benchmarks import BENCHMARKS
 from .data.benchmarks.own_data import SUFFIXES, find_files, splits_of
+from .evaluation import explain_score, format_explanation, plot_explanation
+from .evaluation.explanation_plot import check_picture_path
+from .modeling_drl import DRLModel
+from .processing_drl import DRLProcessor
+from .video_container_drl import locate_video
 
 
 SPLITS = ("train", "validation", "test")
@@ -22,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_convert(commands)
     add_doctor(commands)
+    add_explain(commands)
     return parser
 
 
@@ -65,6 +71,24 @@ def add_doctor(commands) -> None:
     doctor.set_defaults(run=run_doctor_command)
 
 
+def add_explain(commands) -> None:
+    """Options of `drl-tvr explain`."""
+    explain = commands.add_parser(
+        "explain",
+        help="show what the words and frames of a score are, match and add",
+        description="Score a text with a video and show, as a picture and as a table, the words and frames that the "
+        "model saw, how much each weighs, what it matched and what it adds to the score. For models of interaction "
+        "wti or ti.",
+    )
+    explain.add_argument("model", help="a trained model with its processor, folder or Hub name")
+    explain.add_argument("--video", required=True, metavar="FILE", help="a video, local or http(s)")
+    explain.add_argument("--text", required=True, help="a caption")
+    explain.add_argument("--output", default="explanation.png", metavar="FILE", help="by default explanation.png")
+    explain.add_argument("--start", type=float, metavar="S", help="seconds where to begin in the video")
+    explain.add_argument("--end", type=float, metavar="S", help="seconds where to stop in the video")
+    explain.set_defaults(run=run_explain)
+
+
 def run_convert(args: argparse.Namespace) -> int:
     """`drl-tvr convert`."""
     folder = convert_checkpoint(
@@ -105,6 +129,18 @@ def run_doctor_command(args: argparse.Namespace) -> int:
     return 0 if report["ok"] else 1
 
 
+def run_explain(args: argparse.Namespace) -> int:
+    """`drl-tvr explain`."""
+    check_picture_path(args.output)
+    locate_video(args.video)
+    model, processor = DRLModel.from_pretrained(args.model), DRLProcessor.from_pretrained(args.model)
+    explanation = explain_score(model, processor, args.video, args.text, start=args.start, end=args.end)
+    plot_explanation(explanation, args.output)
+    print(format_explanation(explanation))
+    print(f"\nThe picture is in {args.output}.")
+    return 0
+
+
 def is_benchmark(target: str) -> bool:
     """Whether a target is a benchmark's name, a table, or a folder with tables, and no folder of videos alone."""
     if target in BENCHMARKS or target.endswith(SUFFIXES):
@@ -131,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("drl_tvr").setLevel(logging.INFO)
     try:
         return args.run(args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         print(f"drl-tvr {args.command}: {error}", file=sys.stderr)
         return 1
 

@@ -14,10 +14,10 @@ T2V, V2T = "#d9580d", "#5b3a9e"
 COSINES = ("#2a78b5", "#ffffff", "#333333")  # below 0, 0, above 0
 GREY, PADDING_COLOR = "#707070", "#e8e8e8"
 # Inches.
-MARGIN, TITLE_LINE, HEAD_LINE, NOTE_LINE, ROW = 0.2, 0.23, 0.22, 0.19, 0.27
+MIN_WIDTH, MARGIN, TITLE_LINE, HEAD_LINE, NOTE_LINE, ROW = 9.4, 0.2, 0.23, 0.22, 0.19, 0.27
 MATRIX_WIDTH, COLUMN_MIN, COLUMN_MAX = 9.0, 0.46, 1.3
 WEIGHTS_WIDTH, TERMS_WIDTH, WEIGHTS_HEIGHT, TERMS_HEIGHT = 1.2, 1.9, 0.75, 0.85
-SMALL, NORMAL, LARGE = 7, 8.5, 11  # points
+TINY, SMALL, NORMAL, LARGE = 6, 7, 8.5, 11  # points
 LETTER = 0.55 / 72  # mean width, in inches a point
 LONGEST_WORD = 24
 # More numbers than that blur into grey; those that a maximum chose stay.
@@ -82,7 +82,7 @@ class _Picture:
         height, width = explanation.frames.shape[1:3]
         self.left = MARGIN + max(1.1, 0.1 + NORMAL * LETTER * max(map(len, self.words))) + WEIGHTS_WIDTH
         self.matrix_size = self.num_columns * self.column, self.num_rows * ROW
-        self.width = max(8.0, self.left + self.matrix_size[0] + TERMS_WIDTH + MARGIN)
+        self.width = max(MIN_WIDTH, self.left + self.matrix_size[0] + TERMS_WIDTH + MARGIN)
         self.title = textwrap.wrap(drawable(f"“{explanation.text}”"), int((self.width - 0.4) / LETTER / LARGE))
         wrapped = [
             textwrap.wrap(drawable(note), int((self.width - 0.4) / LETTER / NORMAL)) for note in explanation.notes()
@@ -158,26 +158,19 @@ class _Picture:
             axes.bar(x, height, width, y, align="edge", color=PADDING_COLOR)
         chosen = {(i, j % self.num_columns) for i, j in enumerate(explanation.best_frame)}
         chosen |= {(i % self.num_rows, j) for j, i in enumerate(explanation.best_word)}
+        style = {"size": SMALL if self.column > 0.55 else TINY, "ha": "center", "va": "center"}
         for i, j in np.ndindex(cosines.shape):
-            if (i, j) in chosen or cosines.size <= MOST_NUMBERS and i < self.num_words and j < self.num_frames:
-                dark = abs(cosines[i, j]) > 0.55 * self.limit
-                weight = "bold" if (i, j) in chosen else "normal"
-                color = "white" if dark else "black"
-                axes.text(
-                    j + 0.5,
-                    i + 0.53,
-                    f"{cosines[i, j]:.2f}",
-                    size=SMALL,
-                    color=color,
-                    weight=weight,
-                    ha="center",
-                    va="center",
-                )
-        at = 0.075 / self.column, 0.2
+            is_chosen = (i, j) in chosen
+            if is_chosen or cosines.size <= MOST_NUMBERS and i < self.num_words and j < self.num_frames:
+                style["color"] = "white" if abs(cosines[i, j]) > 0.55 * self.limit else "black"
+                style["weight"] = "bold" if is_chosen else "normal"
+                axes.text(j + 0.5, i + 0.53, f"{cosines[i, j]:z.2f}", **style)
+        # In two corners, beside the number.
+        x_left, x_right = 0.075 / self.column, 1 - 0.085 / self.column
         marks = {"s": 26, "edgecolors": "white", "linewidths": 0.6, "clip_on": False, "zorder": 3}
         words, frames = np.arange(self.num_words), np.arange(self.num_frames)
-        axes.scatter(explanation.best_frame % self.num_columns + at[0], words + 0.5, marker="<", color=T2V, **marks)
-        axes.scatter(frames + 0.5, explanation.best_word % self.num_rows + at[1], marker="^", color=V2T, **marks)
+        axes.scatter(explanation.best_frame % self.num_columns + x_left, words + 0.5, marker="<", color=T2V, **marks)
+        axes.scatter(frames + x_right, explanation.best_word % self.num_rows + 0.32, marker="^", color=V2T, **marks)
 
     def draw_sides(self) -> None:
         explanation, (width, height) = self.explanation, self.matrix_size
@@ -186,7 +179,7 @@ class _Picture:
             self.write(right, self.row_center(i), word, ha="right")
             self.write(right + 0.52, self.row_center(i), percent(explanation.word_weights[i]), SMALL, ha="right")
             self.write(
-                self.left + width + 0.62, self.row_center(i), f"{explanation.word_terms[i]:.4f}", SMALL, ha="right"
+                self.left + width + 0.62, self.row_center(i), f"{explanation.word_terms[i]:z.4f}", SMALL, ha="right"
             )
         if self.num_rows > self.num_words:
             text = f"{explanation.num_padded_words} padded"
@@ -197,12 +190,18 @@ class _Picture:
         ):
             axes = self.axes(x, self.top, length, height, ylim=(self.num_rows, 0), xlim=limits(values))
             axes.barh(np.arange(self.num_words) + 0.5, values, 0.62, color=T2V)
+            axes.axvline(0, color=GREY, linewidth=0.6)
 
+        digits = 4 if self.column > 0.55 else 3
         for i in range(self.num_frames):
             x = self.column_center(i)
             self.write(x, self.weights_top + 0.1, percent(explanation.frame_weights[i]), SMALL, ha="center")
             self.write(
-                x, self.terms_top + TERMS_HEIGHT - 0.12, f"{explanation.frame_terms[i]:.3f}", SMALL, ha="center"
+                x,
+                self.terms_top + TERMS_HEIGHT - 0.12,
+                f"{explanation.frame_terms[i]:z.{digits}f}",
+                SMALL,
+                ha="center",
             )
         for y, length, values, up in (
             (self.weights_top + 0.2, WEIGHTS_HEIGHT - 0.24, explanation.frame_weights, True),
@@ -211,6 +210,7 @@ class _Picture:
             bounds = limits(values) if up else limits(values)[::-1]
             axes = self.axes(self.left, y, width, length, xlim=(0, self.num_columns), ylim=bounds)
             axes.bar(np.arange(self.num_frames) + 0.5, values, 0.62, color=V2T)
+            axes.axhline(0, color=GREY, linewidth=0.6)
 
         heads = {"ha": "right", "style": "italic"}
         self.write(right + 0.52, self.top - 0.1, "weight", SMALL, T2V, **heads)
@@ -228,7 +228,7 @@ class _Picture:
         )
         for i, (sign, number, name, style) in enumerate(lines):
             y = self.terms_top + 0.16 + 0.2 * i
-            self.write(x - 0.55, y, sign, **style)
+            self.write(x - 0.72, y, sign, **style)
             self.write(x, y, f"{number:.4f}", ha="right", **style)
             self.write(x + 0.08, y, name, **style)
 
@@ -245,6 +245,7 @@ class _Picture:
         self.write(x - 0.07, y, f"{-self.limit:.2f}", SMALL, ha="right")
         self.write(x + 1.37, y, f"{self.limit:.2f}", SMALL)
         self.write(x + 1.75, y, "cosine")
+        self.write(x + 2.5, y, "adds = weight × cosine / 2")
         for i, line in enumerate(self.notes):
             self.write(MARGIN, self.legend_top + 0.5 + NOTE_LINE * (i + 0.5), line)
 
