@@ -133,12 +133,29 @@ def run_explain(args: argparse.Namespace) -> int:
     """`drl-tvr explain`."""
     check_picture_path(args.output)
     locate_video(args.video)
-    model, processor = DRLModel.from_pretrained(args.model), DRLProcessor.from_pretrained(args.model)
-    explanation = explain_score(model, processor, args.video, args.text, start=args.start, end=args.end)
+    processor = DRLProcessor.from_pretrained(args.model)
+    processor.validate_inputs(text=[args.text])
+    explanation = explain_score(
+        load_trained(args.model), processor, args.video, args.text, start=args.start, end=args.end
+    )
     plot_explanation(explanation, args.output)
     print(format_explanation(explanation))
     print(f"\nThe picture is in {args.output}.")
     return 0
+
+
+def load_trained(name: str) -> DRLModel:
+    """A model of which nothing is left at random.
+
+    Raises:
+        `OSError`: When there is no checkpoint.
+        `ValueError`: When weights are missing.
+    """
+    model, report = DRLModel.from_pretrained(name, output_loading_info=True)
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ValueError(f"{name} is no trained DRL model: it lacks {len(missing)} weights, {missing[0]} among them.")
+    return model
 
 
 def is_benchmark(target: str) -> bool:

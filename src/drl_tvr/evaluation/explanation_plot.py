@@ -14,14 +14,14 @@ T2V, V2T = "#d9580d", "#5b3a9e"
 COSINES = ("#2a78b5", "#ffffff", "#333333")  # below 0, 0, above 0
 GREY, PADDING_COLOR = "#707070", "#e8e8e8"
 # Inches.
-MIN_WIDTH, MARGIN, TITLE_LINE, HEAD_LINE, NOTE_LINE, ROW = 9.4, 0.2, 0.23, 0.22, 0.19, 0.27
+MIN_WIDTH, MARGIN, TITLE_LINE, HEAD_LINE, NOTE_LINE, ROW = 9.7, 0.2, 0.23, 0.22, 0.19, 0.27
 MATRIX_WIDTH, COLUMN_MIN, COLUMN_MAX = 9.0, 0.46, 1.3
-WEIGHTS_WIDTH, TERMS_WIDTH, WEIGHTS_HEIGHT, TERMS_HEIGHT = 1.2, 1.9, 0.75, 0.85
+WEIGHTS_WIDTH, TERMS_WIDTH, WEIGHTS_HEIGHT, TERMS_HEIGHT = 1.2, 2.0, 0.75, 0.85
 TINY, SMALL, NORMAL, LARGE = 6, 7, 8.5, 11  # points
 LETTER = 0.55 / 72  # mean width, in inches a point
 LONGEST_WORD = 24
 # More numbers than that blur into grey; those that a maximum chose stay.
-MOST_NUMBERS = 1000
+MOST_NUMBERS = 1600
 DPI = 160
 
 
@@ -130,14 +130,16 @@ class _Picture:
         self.write(MARGIN, MARGIN + TITLE_LINE * (len(self.title) + 0.5), about, LARGE)
 
     def draw_frames(self) -> None:
-        seconds = self.explanation.frame_seconds
+        seconds = self.explanation.frame_seconds or []
+        labels = [f"{second:.1f} s" for second in seconds] or [f"{i + 1}" for i in range(self.num_frames)]
+        if len(set(labels)) < self.num_frames:
+            labels = [f"{second:.2f} s" for second in seconds]
         for i, picture in enumerate(self.explanation.frames):
             x = self.left + (i + 0.03) * self.column
             axes = self.axes(x, self.picture_top, self.column * 0.94, self.picture_height)
             axes.imshow(picture, aspect="equal", interpolation="antialiased")
-            label = f"{seconds[i]:.1f} s" if seconds else f"{i + 1}"
             y = self.picture_top + self.picture_height + HEAD_LINE / 2
-            self.write(self.column_center(i), y, label, SMALL, ha="center")
+            self.write(self.column_center(i), y, labels[i], SMALL, ha="center")
         if self.num_columns > self.num_frames:
             y = self.picture_top + self.picture_height / 2
             text = f"{self.explanation.num_padded_frames} padded"
@@ -179,14 +181,14 @@ class _Picture:
             self.write(right, self.row_center(i), word, ha="right")
             self.write(right + 0.52, self.row_center(i), percent(explanation.word_weights[i]), SMALL, ha="right")
             self.write(
-                self.left + width + 0.62, self.row_center(i), f"{explanation.word_terms[i]:z.4f}", SMALL, ha="right"
+                self.left + width + 0.72, self.row_center(i), f"{explanation.word_terms[i]:z.4f}", SMALL, ha="right"
             )
         if self.num_rows > self.num_words:
             text = f"{explanation.num_padded_words} padded"
             self.write(right, self.row_center(self.num_words), text, color=GREY, ha="right")
         for x, length, values in (
             (self.left - bars - 0.06, bars, explanation.word_weights),
-            (self.left + width + 0.7, TERMS_WIDTH - 0.8, explanation.word_terms),
+            (self.left + width + 0.8, TERMS_WIDTH - 0.9, explanation.word_terms),
         ):
             axes = self.axes(x, self.top, length, height, ylim=(self.num_rows, 0), xlim=limits(values))
             axes.barh(np.arange(self.num_words) + 0.5, values, 0.62, color=T2V)
@@ -214,12 +216,12 @@ class _Picture:
 
         heads = {"ha": "right", "style": "italic"}
         self.write(right + 0.52, self.top - 0.1, "weight", SMALL, T2V, **heads)
-        self.write(self.left + width + 0.62, self.top - 0.1, "adds", SMALL, T2V, **heads)
+        self.write(self.left + width + 0.72, self.top - 0.1, "adds", SMALL, T2V, **heads)
         self.write(self.left - 0.1, self.weights_top + 0.1, "weight", SMALL, V2T, **heads)
         self.write(self.left - 0.1, self.terms_top + TERMS_HEIGHT - 0.12, "adds", SMALL, V2T, **heads)
 
     def draw_sum(self) -> None:
-        explanation, x = self.explanation, self.left + self.matrix_size[0] + 0.62
+        explanation, x = self.explanation, self.left + self.matrix_size[0] + 0.72
         lines = (
             ("", explanation.t2v, "text to video", {"color": T2V}),
             ("+", explanation.v2t, "video to text", {"color": V2T}),
@@ -228,7 +230,7 @@ class _Picture:
         )
         for i, (sign, number, name, style) in enumerate(lines):
             y = self.terms_top + 0.16 + 0.2 * i
-            self.write(x - 0.72, y, sign, **style)
+            self.write(x - 0.68, y, sign, **style)
             self.write(x, y, f"{number:.4f}", ha="right", **style)
             self.write(x + 0.08, y, name, **style)
 
