@@ -254,11 +254,6 @@ def test_without_matplotlib_the_error_says_what_to_install(folder: Path):
     assert "Traceback" not in done.stderr
 
 
-def test_importing_the_package_does_not_import_matplotlib():
-    code = "import sys, drl_tvr.cli; sys.exit('matplotlib' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
 @pytest.mark.shared
 def test_real_clips_are_explained_and_drawn(shared_dir, make_tiny_model, make_processor, randomize, tmp_path):
     model, processor, drawn = randomize(make_tiny_model(), 2), make_processor(), 0
