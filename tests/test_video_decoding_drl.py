@@ -2,9 +2,11 @@ import dataclasses
 import json
 import pickle
 import threading
+from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -94,6 +96,33 @@ def test_the_pixels_are_those_of_the_sampled_frames(make_video):
 def test_start_and_end_choose_the_frames(make_video):
     frames, _ = decode_video(make_video(num_frames=40, fps=10), fps=5, start=1.2, end=2.0, backend="pyav")
     assert read_indices(frames) == [12, 14, 16, 18, 20]
+
+
+def test_timestamps_are_those_of_the_file(make_video, tmp_path):
+    """At a steady rate they are index / rate; at a changing one they are what the file says, from its first frame."""
+    _, metadata = decode_video(make_video(num_frames=40, fps=10), start=1.0, end=2.9)
+    assert (metadata.frames_indices, metadata.timestamps) == ([10, 20], [1.0, 2.0])
+    shown_at = [5000, 5100, 5200, 5300, 9000, 9100, 9500]  # milliseconds
+    with av.open(tmp_path / "uneven.mkv", "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt, stream.time_base = 48, 64, "yuv420p", Fraction(1, 1000)
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for pixels, pts in zip(grey_frames(7), shown_at, strict=True):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts, frame.time_base = pts, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    frames, metadata = decode_video(tmp_path / "uneven.mkv", fps=None)
+    assert read_indices(frames) == metadata.frames_indices == list(range(7))
+    assert metadata.timestamps == pytest.approx([0.0, 0.1, 0.2, 0.3, 4.0, 4.1, 4.5])
+
+
+@pytest.mark.parametrize("name", ["ordered.avi", "out_of_order.avi", "raw.h264"])
+def test_timestamps_that_a_file_lacks_follow_its_rate(make_video, name):
+    """PyAV gives none of a raw stream, and those of an AVI with B-frames in the wrong order."""
+    path = make_video(name, num_frames=40, codec="mpeg4" if name == "ordered.avi" else "libx264")
+    _, metadata = decode_video(path)
+    assert metadata.timestamps == pytest.approx([i / metadata.fps for i in metadata.frames_indices])
 
 
 def test_colours_are_rgb(tmp_path):

@@ -17,16 +17,21 @@ from .evaluation import (
     EvaluationResult,
     compare_results,
     evaluate_model,
+    explain_score,
     format_comparison,
+    format_explanation,
     format_result,
+    plot_explanation,
     plot_files,
     sample_bank,
 )
+from .evaluation.explanation_plot import check_picture_path
 from .evaluation.normalization import NEEDS
 from .hub import push_checkpoint
 from .modeling_drl import DRLModel
 from .processing_drl import DRLProcessor
 from .training.trainer import check_processor
+from .video_container_drl import locate_video
 
 
 SPLITS = ("train", "validation", "test")
@@ -42,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_compare(commands)
     add_plot(commands)
     add_push(commands)
+    add_explain(commands)
     return parser
 
 
@@ -154,6 +160,24 @@ def add_push(commands) -> None:
     push.set_defaults(run=run_push)
 
 
+def add_explain(commands) -> None:
+    """Options of `drl-tvr explain`."""
+    explain = commands.add_parser(
+        "explain",
+        help="show what the words and frames of a score are, match and add",
+        description="Score a text with a video and show, as a picture and as a table, the words and frames that the "
+        "model saw, how much each weighs, what it matched and what it adds to the score. For models of interaction "
+        "wti or ti.",
+    )
+    explain.add_argument("model", help="a trained model with its processor, folder or Hub name")
+    explain.add_argument("--video", required=True, metavar="FILE", help="a video, local or http(s)")
+    explain.add_argument("--text", required=True, help="a caption")
+    explain.add_argument("--output", default="explanation.png", metavar="FILE", help="by default explanation.png")
+    explain.add_argument("--start", type=float, metavar="S", help="seconds where to begin in the video")
+    explain.add_argument("--end", type=float, metavar="S", help="seconds where to stop in the video")
+    explain.set_defaults(run=run_explain)
+
+
 def run_convert(args: argparse.Namespace) -> int:
     """`drl-tvr convert`."""
     folder = convert_checkpoint(
@@ -254,6 +278,35 @@ def run_push(args: argparse.Namespace) -> int:
     )
     print(f"Published: {commit.commit_url}")
     return 0
+
+
+def run_explain(args: argparse.Namespace) -> int:
+    """`drl-tvr explain`."""
+    check_picture_path(args.output)
+    locate_video(args.video)
+    processor = DRLProcessor.from_pretrained(args.model)
+    processor.validate_inputs(text=[args.text])
+    explanation = explain_score(
+        load_trained(args.model), processor, args.video, args.text, start=args.start, end=args.end
+    )
+    plot_explanation(explanation, args.output)
+    print(format_explanation(explanation))
+    print(f"\nThe picture is in {args.output}.")
+    return 0
+
+
+def load_trained(name: str) -> DRLModel:
+    """A model of which nothing is left at random.
+
+    Raises:
+        `OSError`: When there is no checkpoint.
+        `ValueError`: When weights are missing.
+    """
+    model, report = DRLModel.from_pretrained(name, output_loading_info=True)
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise ValueError(f"{name} is no trained DRL model: it lacks {len(missing)} weights, {missing[0]} among them.")
+    return model
 
 
 def is_benchmark(target: str) -> bool:

@@ -103,6 +103,8 @@ class DRLProcessor(DRLPublishMixin, ProcessorMixin):
                 raise ValueError(f"text[{i}] must be a string, found {type(caption)}: {caption!r}")
             if not caption.strip():
                 raise ValueError(f"text[{i}] is blank ({caption!r}), expected a caption")
+            if any("\ud800" <= char <= "\udfff" for char in caption):
+                raise ValueError(f"text[{i}] is no Unicode text ({caption!r}), expected UTF-8")
 
 
 __all__ = ["DRLProcessor"]

@@ -34,10 +34,14 @@ class DRLVideoMetadata(VideoMetadata):
         truncation (`str`, *optional*):
             What is wrong with the file, where `allow_truncated` took its readable part. `total_num_frames` and
             `duration` are those of that part.
+        timestamps (`list[float]`, *optional*):
+            When each sampled frame is shown, in seconds after the first frame, as the file says; by the average rate
+            where it doesn't say. In transformers it is by the average rate always.
     """
 
     codec: str | None = None
     truncation: str | None = None
+    timestamps: list[float] | None = None
 
 
 def sample_indices(
@@ -128,9 +132,9 @@ def decode_video(
 
     Returns:
         `tuple[torch.Tensor, DRLVideoMetadata]`: The frames, uint8 RGB of shape `(num_frames, 3, height, width)` and
-        upright, and `fps`, `duration` in seconds, `total_num_frames`, `frames_indices`, `codec`, `truncation` and the
-        `video_backend` that made the pixels. It is `"pyav"` also for a video whose frames torchcodec cannot address
-        (see [`~video_decoding_drl.read_video`]).
+        upright, and `fps`, `duration` in seconds, `total_num_frames`, `frames_indices`, `timestamps`, `codec`,
+        `truncation` and the `video_backend` that made the pixels. It is `"pyav"` also for a video whose frames
+        torchcodec cannot address (see [`~video_decoding_drl.read_video`]).
 
     Raises:
         VideoDecodeError: If the file is missing or no video, does not decode whole, or the range is outside it.
@@ -195,8 +199,10 @@ def read_video(
     indices = _sample(metadata, sample_indices_fn, name)
     frames = _decode_torchcodec(source, index, indices) if has_torchcodec and index.for_torchcodec else None
     metadata.video_backend = "pyav" if frames is None else "torchcodec"
-    if frames is None:
-        frames, num_decoded, damage = _decode_pyav(source, name, index, indices, allow_truncated)
+    if frames is not None:
+        times = [float(pts * index.time_base) for pts, _ in sorted(index.packets)]
+    else:
+        frames, times, num_decoded, damage = _decode_pyav(source, name, index, indices, allow_truncated)
         if len(frames) < len(indices):
             if damage is None:
                 found = f"{num_frames} packets give {num_decoded} frames"
@@ -204,9 +210,12 @@ def read_video(
             metadata.truncation = damage or metadata.truncation
             metadata.total_num_frames, metadata.duration = num_decoded, num_decoded / index.fps
             indices = _sample(metadata, sample_indices_fn, name)
-            frames, _, _ = _decode_pyav(source, name, index, indices, allow_truncated)
+            frames, times, _, _ = _decode_pyav(source, name, index, indices, allow_truncated)
         frames = torch.stack(frames)
     metadata.frames_indices = indices
+    # Raw streams have no times, and AVI with frames out of order has wrong ones.
+    timed = None not in times and times == sorted(times)
+    metadata.timestamps = [times[i] - times[0] if timed else i / index.fps for i in indices]
     metadata.height, metadata.width = frames.shape[-2:]
     return frames, metadata
 
@@ -244,9 +253,10 @@ def _sample(metadata: DRLVideoMetadata, sample_indices_fn: Callable, name: str) 
 
 def _decode_pyav(
     source: str, name: str, index: VideoIndex, indices: list[int], allow_truncated: bool
-) -> tuple[list[torch.Tensor], int, str | None]:
-    """The wanted frames, each (3, height, width), as far as there are any, how many decode, and why not more."""
-    wanted, frames, count, size, damage, cause = set(indices), {}, 0, {}, None, None
+) -> tuple[list[torch.Tensor], list[float | None], int, str | None]:
+    """The wanted frames, each (3, height, width), as far as there are any; the seconds of the frames up to the last of
+    them, how many decode, and why not more."""
+    wanted, frames, times, count, size, damage, cause = set(indices), {}, [], 0, {}, None, None
     places = index.places()
     last_place = None
     with open_video(source, name) as container:
@@ -269,6 +279,7 @@ def _decode_pyav(
                     size = size or {"width": frame.width, "height": frame.height}
                     pixels = np.rot90(frame.to_ndarray(format="rgb24", **size), round(frame.rotation / 90) % 4)
                     frames[count] = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+                times.append(frame.time)
                 count += 1
                 if count > indices[-1]:
                     break
@@ -280,7 +291,7 @@ def _decode_pyav(
         raise video_error("no-frames", name, found, "at least one frame") from cause
     if damage is not None and not allow_truncated:
         raise video_error("truncated", name, damage, "a file that decodes whole") from cause
-    return [frames[i] for i in indices if i in frames], count, damage
+    return [frames[i] for i in indices if i in frames], times, count, damage
 
 
 def _decode_torchcodec(source: str, index: VideoIndex, indices: list[int]) -> torch.Tensor | None:

@@ -27,7 +27,8 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 PUBLISHED = (
     "README.md", "LICENSE*", "NOTICE*", "config.json", "processor_config.json", "preprocessor_config.json",
     "video_preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
-    "special_tokens_map.json", "added_tokens.json", "*_results.json", "*_evaluation.json", "*_provenance.json", "*.png",
+    "special_tokens_map.json", "added_tokens.json", "*_results.json", "*_evaluation.json",
+    "*_provenance.json", "*.png",
 )  # fmt: skip
 # What an earlier push may have left and `from_pretrained` would still prefer, or a pickle.
 STALE = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*", "training_args.bin")
