@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import partial
 
 import torch
 from torch.utils.data import DataLoader
@@ -12,10 +13,11 @@ from ..data.frame_store import decode_videos
 from ..data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset
 from ..data.records import RetrievalData
 from ..evaluation import encode_captions, encode_videos, evaluate_retrieval, score_all, twin_accuracy
-from ..modeling_drl import NEW_MODULES, DRLFeatures, DRLModel
+from ..modeling_drl import NEW_MODULES, DRLFeatures, DRLModel, DRLOutput
 from ..processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
 from .distributed import gather_features
+from .gradient_cache import COMPARING_MODULES, GradientCache
 from .optimization import BertAdam, official_schedule
 
 
@@ -184,19 +186,45 @@ class DRLTrainer(Trainer):
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Loss of the global batch: with several processes, the features of all are gathered first."""
+    def encode(self, model: torch.nn.Module, inputs: dict) -> tuple[DRLFeatures, DRLFeatures]:
+        """Features of this process's texts and videos."""
         if self.args.world_size == 1:
-            outputs = model(**inputs, return_loss=True)
-        else:
-            local = model(**inputs)
-            text = DRLFeatures(local.text_tokens, local.text_weights, inputs["attention_mask"])
-            video = DRLFeatures(local.frame_tokens, local.frame_weights, inputs["video_mask"])
-            compare = self.accelerator.unwrap_model(model).compare
-            outputs = compare(gather_features(text), gather_features(video), return_loss=True)
+            with self.accelerator.autocast():
+                text = model.get_text_features(inputs["input_ids"], inputs["attention_mask"])
+                video = model.get_video_features(inputs["pixel_values_videos"], inputs["video_mask"])
+            return text, video
+        local = model(**inputs)
+        text = DRLFeatures(local.text_tokens, local.text_weights, inputs["attention_mask"])
+        return text, DRLFeatures(local.frame_tokens, local.frame_weights, inputs["video_mask"])
+
+    def loss_of_features(self, model: torch.nn.Module, text: DRLFeatures, video: DRLFeatures) -> DRLOutput:
+        """Loss of the global batch: with several processes, the features of all are gathered first."""
+        if self.args.world_size > 1:
+            text, video = gather_features(text), gather_features(video)
+        return self.accelerator.unwrap_model(model).compare(text, video, return_loss=True)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Loss of the global batch, from its pixels and words or from the `features` that were made of them."""
+        text, video = inputs["features"] if "features" in inputs else self.encode(model, inputs)
+        outputs = self.loss_of_features(model, text, video)
         for part in ("contrastive_loss", "cdcr_loss"):
             self._loss_parts.setdefault(part, []).append(outputs[part].detach())
         return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        """`Trainer`'s own step, or, in chunks, its step on features between two passes through the encoders."""
+        if self.args.gradient_cache_chunk_size is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        cache = GradientCache(partial(self.encode, model), inputs, self.args.gradient_cache_chunk_size)
+        no_sync = partial(self.accelerator.no_sync, model)
+        with no_sync():
+            step_inputs = {**inputs, "features": (cache.text, cache.video)}
+            loss = super().training_step(model, step_inputs, num_items_in_batch)
+        parameters = self.accelerator.unwrap_model(model).named_parameters()
+        cache.backward(no_sync, [parameter for name, parameter in parameters if name.startswith(COMPARING_MODULES)])
+        return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the parts of the loss and the logit scale beside the loss."""
