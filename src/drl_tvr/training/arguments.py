@@ -88,6 +88,9 @@ class DRLTrainingArguments(TrainingArguments):
                 raise ValueError(
                     f"`gradient_cache_chunk_size` doesn't go with {other}: its chunks go backwards alone."
                 )
+            if self.ddp_find_unused_parameters is None:
+                # Features lead to no parameter that compares them; all have their gradient in the end.
+                self.ddp_find_unused_parameters = False
 
 
 __all__ = ["DRLTrainingArguments"]

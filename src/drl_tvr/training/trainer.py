@@ -22,6 +22,7 @@ from .optimization import BertAdam, official_schedule
 
 
 MAX_LOGIT_SCALE = math.log(100)
+MODEL_INPUTS = ("input_ids", "attention_mask", "pixel_values_videos", "video_mask")
 COUNTS = ("num_videos", "expected_videos", "num_captions", "expected_captions")
 
 
@@ -134,6 +135,10 @@ class DRLTrainer(Trainer):
         self.can_return_loss = True
         self.label_names = []
         self.model_accepts_loss_kwargs = False
+        if args.gradient_cache_chunk_size is not None and self.is_fsdp_enabled:
+            raise ValueError(
+                "`gradient_cache_chunk_size` doesn't go with FSDP, which counts the forward passes: leave one out."
+            )
         self.add_callback(LogitScaleClamp())
         self._loss_parts: dict[str, list[torch.Tensor]] = {}
 
@@ -217,11 +222,12 @@ class DRLTrainer(Trainer):
             return super().training_step(model, inputs, num_items_in_batch)
         model.train()
         inputs = self._prepare_inputs(inputs)
-        cache = GradientCache(partial(self.encode, model), inputs, self.args.gradient_cache_chunk_size)
+        pairs = {name: inputs.pop(name) for name in MODEL_INPUTS}
+        cache = GradientCache(partial(self.encode, model), pairs, self.args.gradient_cache_chunk_size)
         no_sync = partial(self.accelerator.no_sync, model)
         with no_sync():
-            step_inputs = {**inputs, "features": (cache.text, cache.video)}
-            loss = super().training_step(model, step_inputs, num_items_in_batch)
+            features = {**inputs, "features": (cache.text, cache.video)}
+            loss = super().training_step(model, features, num_items_in_batch)
         parameters = self.accelerator.unwrap_model(model).named_parameters()
         cache.backward(no_sync, [parameter for name, parameter in parameters if name.startswith(COMPARING_MODULES)])
         return loss
