@@ -21,9 +21,9 @@ class GradientCache:
 
     $$\frac{dL}{d\theta} = \sum_c \Big(\frac{\partial L}{\partial f_c}\Big)^{\!\top} \frac{df_c}{d\theta}$$
 
-    Making the cache encodes every chunk without a gradient. The loss of `text` and `video`, and its backward pass, are
-    then the caller's: it leaves \\(\partial L / \partial f\\) on them, and the gradients of what compares features in
-    place. [`~GradientCache.backward`] encodes every chunk again, from the same state of the random numbers and so with
+    Making the cache encodes every chunk without a gradient. Its `text` and `video` are then the [`DRLFeatures`] of the
+    whole batch, whose tokens and weights are leaves. Their loss, and its backward pass, are the caller's: it leaves \\(\partial L / \partial f\\) on them, and the gradients of what compares features in
+    place. `backward` encodes every chunk again, from the same state of the random numbers and so with
     the same dropout, and goes on from there.
 
     Args:
@@ -31,9 +31,6 @@ class GradientCache:
             of videos. What it does must depend on the pairs, the parameters and torch's random numbers alone.
         inputs (`dict`): A batch; every entry has a row for each pair.
         chunk_size (`int`): Pairs to encode at a time; the last chunk may be smaller.
-
-    Attributes:
-        text, video ([`DRLFeatures`]): Of the whole batch. Tokens and weights are leaves that want a gradient.
 
     Raises:
         `ValueError`: When the entries of the batch differ in their numbers of rows.
