@@ -22,9 +22,9 @@ class GradientCache:
     $$\frac{dL}{d\theta} = \sum_c \Big(\frac{\partial L}{\partial f_c}\Big)^{\!\top} \frac{df_c}{d\theta}$$
 
     Making the cache encodes every chunk without a gradient. Its `text` and `video` are then the [`DRLFeatures`] of the
-    whole batch, whose tokens and weights are leaves. Their loss, and its backward pass, are the caller's: it leaves \\(\partial L / \partial f\\) on them, and the gradients of what compares features in
-    place. `backward` encodes every chunk again, from the same state of the random numbers and so with
-    the same dropout, and goes on from there.
+    whole batch, whose tokens and weights are leaves. Their loss, and its backward pass, are the caller's: it leaves
+    \\(\partial L / \partial f\\) on them, and in place the gradients of what compares features. `backward` encodes
+    every chunk again, from the same state of the random numbers and so with the same dropout, and goes on from there.
 
     Args:
         encode (`Callable[[dict], tuple[DRLFeatures, DRLFeatures]]`): From some pairs to their features, of texts and
