@@ -169,6 +169,10 @@ class DRLModel(DRLPreTrainedModel):
                 module.start_as(model.text_model)
         return model
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The text tower's table of tokens; FSDP asks for it."""
+        return self.text_model.get_input_embeddings()
+
     def get_text_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> DRLFeatures:
         """Encode texts.
 
