@@ -2,7 +2,6 @@
 
 import os
 import socket
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -75,8 +74,6 @@ def train_one_step(rank: int, folder: Path, name: str) -> None:
         accelerator=SimpleNamespace(unwrap_model=lambda wrapped: wrapped.module),
         _loss_parts={},
     )
-    trainer.encode = partial(DRLTrainer.encode, trainer)
-    trainer.loss_of_features = partial(DRLTrainer.loss_of_features, trainer)
     rows = [0, 1] if rank == 0 else [2, 3]
     parallel = DistributedDataParallel(model)  # kept: without it, nothing averages the gradients
     torch.manual_seed(7)  # for the random decorrelation
