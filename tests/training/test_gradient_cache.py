@@ -264,12 +264,14 @@ def test_a_run_in_chunks_repeats_itself_with_dropout(folder, make_tiny_model):
 
 def test_mixed_precision_has_the_same_gradients_in_chunks(folder, make_tiny_model):
     runs = [run_trainer(folder, make_tiny_model(), size, bf16=True, max_steps=1) for size in (None, 7, 3)]
-    (_, wanted), (_, whole), (_, found) = runs
-    for name in wanted:
-        assert torch.equal(whole[name], wanted[name]), name  # one chunk: the same products, in the same precision
-        assert_close(found[name], wanted[name], atol=0.05 * wanted[name].abs().max().item() + 1e-4, rtol=0)
+    (_, wanted), *others = runs
+    for _, found in others:
+        for name, gradient in wanted.items():
+            # The features' gradients are added up in float32 before they are rounded, and products round by the chunk.
+            assert_close(found[name], gradient, atol=0.05 * gradient.abs().max().item() + 1e-4, rtol=0, msg=name)
     _, exact = run_trainer(folder, make_tiny_model(), 3, max_steps=1)
-    assert not torch.equal(exact["text_projection.weight"], found["text_projection.weight"])
+    name = "text_projection.weight"
+    assert not torch.equal(exact[name], others[1][1][name])  # there is mixed precision
 
 
 def test_a_scaled_loss_scales_every_gradient(make_tiny_model):
