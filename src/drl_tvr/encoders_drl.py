@@ -31,10 +31,10 @@ class DRLTokenWeights(nn.Module):
         self.layers.append(nn.Linear(dim, 1))
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Weigh `tokens` (num_items, num_tokens, dim) by `mask` (num_items, num_tokens), in float32."""
+        """Weigh `tokens` (num_items, num_tokens, dim) by `mask` (num_items, num_tokens), in float32 at least."""
         for layer in self.layers:
             tokens = layer(tokens)
-        scores = tokens.squeeze(-1).float()  # (num_items, num_tokens)
+        scores = at_least_float32(tokens.squeeze(-1))  # (num_items, num_tokens)
         return scores.masked_fill(~mask.bool(), float("-inf")).softmax(dim=-1)
 
 
@@ -172,6 +172,11 @@ class DRLTemporalLSTM(nn.Module):
         return frame_tokens + residual
 
 
+def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """Half precision as float32; float32 and float64 as they are."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def without_autocast(method: Callable) -> Callable:
     """Run a method of (self, text, video, ...) outside mixed precision, which is for the encoders.
 
@@ -205,6 +210,7 @@ __all__ = [
     "DRLTemporalLSTM",
     "DRLTemporalTransformer",
     "DRLTokenWeights",
+    "at_least_float32",
     "check_mask",
     "without_autocast",
 ]

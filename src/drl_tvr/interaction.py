@@ -160,17 +160,23 @@ def chosen_rows(chosen: torch.Tensor, mask: torch.Tensor, num_candidates: int) -
     return (first[:, None] + chosen)[mask.bool()]
 
 
-def random_tokens(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """One real token of every item, chosen at random by torch's global generator.
+def random_tokens(tokens: torch.Tensor, mask: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """One real token of every item, chosen at random.
+
+    The choice depends on the generator and on where an item's real tokens are, not on how much padding it has.
 
     Args:
         tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Words or frames.
         mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens.
+        generator (`torch.Generator`, *optional*): By default torch's global one.
 
     Returns:
         `torch.Tensor` of shape `(num_items, dim)`: The chosen tokens.
     """
-    chosen = torch.multinomial(mask.float(), 1).squeeze(-1)  # (num_items,)
+    count = mask.sum(dim=-1)
+    draw = torch.rand(len(mask), generator=generator, device=mask.device)
+    number = (draw * count).long().clamp(max=count - 1)  # (num_items,)
+    chosen = (mask.cumsum(dim=-1) > number[:, None]).long().argmax(dim=-1)
     return tokens[torch.arange(len(tokens), device=tokens.device), chosen]
 
 

@@ -1,6 +1,7 @@
 """The DRL model: CLIP towers that keep every token, a temporal encoder, token weights and an interaction."""
 
 import os
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from .encoders_drl import (
     DRLTemporalLSTM,
     DRLTemporalTransformer,
     DRLTokenWeights,
+    at_least_float32,
     check_mask,
     without_autocast,
 )
@@ -171,6 +173,10 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
                 module.start_as(model.text_model)
         return model
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The text tower's table of tokens; FSDP asks for it."""
+        return self.text_model.get_input_embeddings()
+
     def get_text_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> DRLFeatures:
         """Encode texts.
 
@@ -247,52 +253,58 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         """Clear the padding of `tokens` (num_items, num_tokens, dim) and weigh the rest."""
         if self.config.padding_similarity == "ignore":
             tokens = tokens.masked_fill(~mask.bool()[..., None], 0.0)
-        weights = uniform_weights(mask) if token_weights is None else token_weights(tokens, mask)
+        if token_weights is None:
+            weights = uniform_weights(mask, at_least_float32(tokens[:0]).dtype)
+        else:
+            weights = token_weights(tokens, mask)
         return DRLFeatures(tokens=tokens, weights=weights, mask=mask)
 
     @without_autocast
-    def similarity(self, text: DRLFeatures, video: DRLFeatures, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        """Score every text with every video by `config.interaction`, without the logit scale, in float32.
+    def similarity(self, text: DRLFeatures, video: DRLFeatures, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Score every text with every video by `config.interaction`, without the logit scale, in float32 at least.
 
         Args:
             text ([`DRLFeatures`]): Encoded texts.
             video ([`DRLFeatures`]): Encoded videos.
-            dtype (`torch.dtype`, *optional*, defaults to `torch.float32`): What (W)TI's tokens are multiplied in;
-                the weighted sums are float32 all the same.
+            dtype (`torch.dtype`, *optional*): What (W)TI's tokens are multiplied in, as bfloat16; the weighted sums
+                are float32 all the same.
 
         Returns:
             `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities.
         """
-        text_tokens, frame_tokens = text.tokens.float(), video.tokens.float()
+        text_tokens, frame_tokens = at_least_float32(text.tokens), at_least_float32(video.tokens)
         if self.config.interaction == "xti":
-            return self.cross_transformer(text_vector(text_tokens, text.mask), frame_tokens, video.mask).float()
+            text_vectors = text_vector(text_tokens, text.mask)
+            return at_least_float32(self.cross_transformer(text_vectors, frame_tokens, video.mask))
         if self.config.interaction in ONE_VECTOR:
             text_vectors, video_vectors = text_vector(text_tokens, text.mask), video_vector(frame_tokens, video.mask)
             if self.config.interaction == "mlp":
-                return self.pair_mlp(normalize(text_vectors), normalize(video_vectors)).float()
+                return at_least_float32(self.pair_mlp(normalize(text_vectors), normalize(video_vectors)))
             return dot_product(text_vectors, video_vectors)
         return weighted_token_wise_interaction(
-            text_tokens.to(dtype),
+            text_tokens if dtype is None else text_tokens.to(dtype),
             text.weights,
             text.mask,
-            frame_tokens.to(dtype),
+            frame_tokens if dtype is None else frame_tokens.to(dtype),
             video.weights,
             video.mask,
             self.config.padding_similarity,
         )
 
     @without_autocast
-    def decorrelation(self, text: DRLFeatures, video: DRLFeatures) -> torch.Tensor:
+    def decorrelation(self, text: DRLFeatures, video: DRLFeatures, seed: int | None = None) -> torch.Tensor:
         """Channel decorrelation (CDCR) of matching pairs by `config.cdcr`, before its lambda.
 
         Args:
             text ([`DRLFeatures`]): Encoded texts.
             video ([`DRLFeatures`]): Encoded videos; video i belongs to text i.
+            seed (`int`, *optional*): Decides what `cdcr="random"` chooses; by default drawn by torch's global
+                generator.
 
         Returns:
             `torch.Tensor` of shape `()`: The loss.
         """
-        text_tokens, frame_tokens = text.tokens.float(), video.tokens.float()
+        text_tokens, frame_tokens = at_least_float32(text.tokens), at_least_float32(video.tokens)
         cdcr, num_pairs = self.config.cdcr, len(text_tokens)
         if cdcr == "none" or self.config.interaction == "xti":
             return text_tokens.new_zeros(())
@@ -301,7 +313,9 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
             words, frames = text_vector(text_tokens, text.mask), video_vector(frame_tokens, video.mask)
             correlation = channel_correlation(normalize(words), normalize(frames), num_pairs, None, diagonal_only)
         elif cdcr == "random":
-            words, frames = random_tokens(text_tokens, text.mask), random_tokens(frame_tokens, video.mask)
+            generator = torch.Generator(text_tokens.device).manual_seed(draw_seed() if seed is None else seed)
+            words = random_tokens(text_tokens, text.mask, generator)
+            frames = random_tokens(frame_tokens, video.mask, generator)
             correlation = channel_correlation(normalize(words), normalize(frames), num_pairs, None, diagonal_only)
         else:
             best_frame, best_word = match_tokens(
@@ -330,7 +344,14 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
             correlation = (by_words + by_frames) / 2  # (dim, dim), or its diagonal
         return decorrelation_loss(correlation, self.config.cdcr_alpha_diagonal, self.config.cdcr_alpha_off_diagonal)
 
-    def compare(self, text: DRLFeatures, video: DRLFeatures, return_loss: bool = False) -> DRLOutput:
+    def compare(
+        self,
+        text: DRLFeatures,
+        video: DRLFeatures,
+        return_loss: bool = False,
+        similarity: torch.Tensor | None = None,
+        seed: int | None = None,
+    ) -> DRLOutput:
         """Everything after the encoders: similarity and, on request, the loss.
 
         Args:
@@ -338,6 +359,9 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
             video ([`DRLFeatures`]): Encoded videos.
             return_loss (`bool`, *optional*, defaults to `False`): Whether to compute the loss; text i then belongs to
                 video i.
+            similarity (`torch.Tensor` of shape `(num_texts, num_videos)`, *optional*): What [`~DRLModel.similarity`]
+                gives, where several processes shared the work; by default it is computed here.
+            seed (`int`, *optional*): See [`~DRLModel.decorrelation`].
 
         Returns:
             [`DRLOutput`]
@@ -345,7 +369,9 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         Raises:
             `ValueError`: When there is a loss and the numbers of texts and videos differ.
         """
-        logits_per_text = self.logit_scale.float().exp() * self.similarity(text, video)
+        if similarity is None:
+            similarity = self.similarity(text, video)
+        logits_per_text = at_least_float32(self.logit_scale).exp() * similarity
         loss = contrastive = cdcr = None
         if return_loss:
             num_texts, num_videos = logits_per_text.shape
@@ -354,7 +380,7 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
                     f"The loss compares text i with video i, but there are {num_texts} texts and {num_videos} videos."
                 )
             contrastive = contrastive_loss(logits_per_text)
-            cdcr = self.decorrelation(text, video)
+            cdcr = self.decorrelation(text, video, seed)
             loss = contrastive + self.config.cdcr_lambda * cdcr
         return DRLOutput(
             loss=loss,
@@ -376,6 +402,7 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         pixel_values_videos: torch.Tensor | None = None,
         video_mask: torch.Tensor | None = None,
         return_loss: bool = False,
+        compare: Callable[["DRLModel", DRLFeatures, DRLFeatures], DRLOutput] | None = None,
     ) -> DRLOutput:
         """Score every text with every video.
 
@@ -387,6 +414,9 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
             video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`, *optional*): 1 for real frames.
             return_loss (`bool`, *optional*, defaults to `False`): Whether to compute the loss; text i then belongs to
                 video i.
+            compare (`Callable`, *optional*): From this model and both sides' features to the output, instead of
+                [`~DRLModel.compare`]. What a trainer does with the features then happens within the forward pass,
+                where DistributedDataParallel and FSDP see it.
 
         Returns:
             [`DRLOutput`] or `tuple(torch.Tensor)`
@@ -398,7 +428,14 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
             raise ValueError("`input_ids` and `pixel_values_videos` are both needed; one side is `get_..._features`.")
         text = self.get_text_features(input_ids, attention_mask)
         video = self.get_video_features(pixel_values_videos, video_mask)
+        if compare is not None:
+            return compare(self, text, video)
         return self.compare(text, video, return_loss=return_loss)
+
+
+def draw_seed() -> int:
+    """A seed from torch's global generator."""
+    return int(torch.randint(2**62, ()))
 
 
 __all__ = ["NEW_MODULES", "DRLFeatures", "DRLModel", "DRLOutput", "DRLPreTrainedModel", "DRLTemporalTransformer"]

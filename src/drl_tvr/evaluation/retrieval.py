@@ -86,7 +86,7 @@ def score_all(
     texts: list[DRLFeatures],
     videos: list[DRLFeatures],
     block_size: int = BLOCK_SIZE,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     """Score every text with every video, a block of texts and videos at a time.
 
@@ -96,7 +96,7 @@ def score_all(
         videos (`list[DRLFeatures]`): Encoded videos.
         block_size (`int`, *optional*, defaults to 1024): Texts, and videos, of a block. Beside the features and the
             result, memory follows this number alone.
-        dtype (`torch.dtype`, *optional*, defaults to `torch.float32`): What (W)TI's tokens are multiplied in.
+        dtype (`torch.dtype`, *optional*): What (W)TI's tokens are multiplied in, as bfloat16.
 
     Returns:
         `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities without the logit scale, float32, on the CPU.

@@ -47,7 +47,7 @@ def stream_ranks(
     videos: list[DRLFeatures],
     caption_to_video: Sequence[int] | None = None,
     block_size: int = BLOCK_SIZE,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = None,
     show_progress: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ranks of both directions, as [`evaluate_retrieval`] takes them, without the matrix.
@@ -59,7 +59,7 @@ def stream_ranks(
         caption_to_video (`Sequence[int]`, *optional*, defaults to `range(num_captions)`): Video of each caption.
         block_size (`int`, *optional*, defaults to 1024): Texts, and videos, of a tile; beside the features, memory
             follows this number alone.
-        dtype (`torch.dtype`, *optional*, defaults to `torch.float32`): What (W)TI's tokens are multiplied in.
+        dtype (`torch.dtype`, *optional*): What (W)TI's tokens are multiplied in, as bfloat16.
         show_progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:

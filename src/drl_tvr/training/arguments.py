@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
+from transformers.training_args import OptimizerNames
 
 
 @dataclass
@@ -38,16 +39,21 @@ class DRLTrainingArguments(TrainingArguments):
         official_optimizer (`bool`, *optional*, defaults to `False`): Adam without bias correction, a cosine over the
             whole run and weight decay on all but biases, as in the official code. `optim` and `lr_scheduler_type` then
             say nothing.
+        gradient_cache_chunk_size (`int`, *optional*): Pairs that a process encodes at a time. The gradient is that of
+            the whole batch, but memory follows the chunk, for one more forward pass through the encoders:
+            [`~training.gradient_cache.GradientCache`].
         frame_cache_dir (`str`, *optional*): Where decoded frames are kept; by default in the cache of `datasets`.
 
     Raises:
-        `ValueError`: For a negative learning rate.
+        `ValueError`: For a negative learning rate, a chunk without pairs, or chunks with what makes the backward pass
+            its own: DeepSpeed and the LOMO optimisers.
     """
 
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the new modules."})
     clip_learning_rate: float = field(default=1e-7, metadata={"help": "Peak learning rate of the CLIP towers."})
     logit_scale_learning_rate: float | None = field(default=None, metadata={"help": "Peak learning rate of its log."})
     official_optimizer: bool = field(default=False, metadata={"help": "BertAdam and its schedule, not AdamW."})
+    gradient_cache_chunk_size: int | None = field(default=None, metadata={"help": "Pairs to encode at a time."})
     frame_cache_dir: str | None = field(default=None, metadata={"help": "Where decoded frames are kept."})
     adam_beta2: float = field(default=0.98, metadata={"help": "AdamW's beta2."})
     adam_epsilon: float = field(default=1e-6, metadata={"help": "AdamW's epsilon."})
@@ -76,6 +82,17 @@ class DRLTrainingArguments(TrainingArguments):
         for name in ("learning_rate", "clip_learning_rate", "logit_scale_learning_rate"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must be >= 0, got {getattr(self, name)}.")
+        if self.gradient_cache_chunk_size is not None:
+            if self.gradient_cache_chunk_size < 1:
+                raise ValueError(f"`gradient_cache_chunk_size` must be >= 1, got {self.gradient_cache_chunk_size}.")
+            if self.deepspeed_plugin is not None or self.optim in (OptimizerNames.LOMO, OptimizerNames.ADALOMO):
+                other = "DeepSpeed" if self.deepspeed_plugin is not None else f"`optim={self.optim.value!r}`"
+                raise ValueError(
+                    f"`gradient_cache_chunk_size` doesn't go with {other}: its chunks go backwards alone."
+                )
+            if self.ddp_find_unused_parameters is None:
+                # Features lead to no parameter that compares them; all have their gradient in the end.
+                self.ddp_find_unused_parameters = False
 
 
 __all__ = ["DRLTrainingArguments"]

@@ -2,10 +2,11 @@
 
 import math
 import time
+from functools import partial
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import speed_metrics
 
@@ -22,14 +23,25 @@ from ..evaluation import (
     twin_accuracy,
 )
 from ..hub import ModelCost, measure_cost, push_checkpoint, sampling_of, write_model_card
-from ..modeling_drl import NEW_MODULES, DRLFeatures, DRLModel
+from ..modeling_drl import NEW_MODULES, DRLFeatures, DRLModel, DRLOutput
 from ..processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
-from .distributed import gather_features
+from .distributed import (
+    first_items,
+    gather_batches,
+    gather_rows,
+    loss_of_features,
+    share_of,
+    whole_model,
+    whole_tensor,
+)
+from .gradient_cache import COMPARING_MODULES, GradientCache
 from .optimization import BertAdam, official_schedule
+from .shares import GlobalBatchSampler, ShareCollator
 
 
 MAX_LOGIT_SCALE = math.log(100)
+MODEL_INPUTS = ("input_ids", "attention_mask", "pixel_values_videos", "video_mask")
 COUNTS = ("num_videos", "expected_videos", "num_captions", "expected_captions")
 
 
@@ -40,6 +52,16 @@ class LogitScaleClamp(TrainerCallback):
         """Clamp the parameter."""
         with torch.no_grad():
             model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+
+
+def both_sides(model: DRLModel, text: DRLFeatures, video: DRLFeatures) -> DRLOutput:
+    """What [`DRLModel`] returns when it does no more than encode."""
+    return DRLOutput(
+        text_tokens=text.tokens,
+        text_weights=text.weights,
+        frame_tokens=video.tokens,
+        frame_weights=video.weights,
+    )
 
 
 def num_pairs(dataset: RetrievalData | PairDataset) -> int:
@@ -142,6 +164,13 @@ class DRLTrainer(Trainer):
         self.can_return_loss = True
         self.label_names = []
         self.model_accepts_loss_kwargs = False
+        if args.gradient_cache_chunk_size is not None and self.is_fsdp_enabled:
+            raise ValueError(
+                "`gradient_cache_chunk_size` doesn't go with FSDP, which counts the forward passes: leave one out."
+            )
+        if self.is_fsdp_enabled:
+            # FSDP shards along the first dimension, and a scalar has none; `_save` undoes this.
+            model.logit_scale = torch.nn.Parameter(model.logit_scale.detach().reshape(1))
         self.add_callback(LogitScaleClamp())
         self._loss_parts: dict[str, list[torch.Tensor]] = {}
         self.ranks: dict[str, np.ndarray] = {}  # of the last evaluation, both directions
@@ -152,7 +181,7 @@ class DRLTrainer(Trainer):
         self._cost: ModelCost | None = None
 
     def _decode(self, dataset: RetrievalData | PairDataset | None) -> PairDataset | None:
-        """Decode a split's videos; one process does, and the others wait for it."""
+        """Decode a split's videos; the processes share the work."""
         if dataset is None or isinstance(dataset, PairDataset):
             return dataset
         if not isinstance(dataset, RetrievalData):
@@ -200,26 +229,83 @@ class DRLTrainer(Trainer):
             self._created_lr_scheduler = True
         return super().create_scheduler(num_training_steps, optimizer)
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Loss of the global batch: with several processes, the features of all are gathered first."""
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches of pairs; with several processes, each process's share of every global batch."""
         if self.args.world_size == 1:
-            outputs = model(**inputs, return_loss=True)
+            return super().get_train_dataloader()
+        batches = GlobalBatchSampler(
+            self._get_train_sampler(), self._train_batch_size, self.args.world_size, self.args.dataloader_drop_last
+        )
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=batches,
+            collate_fn=ShareCollator(self.data_collator, self.train_dataset),
+            persistent_workers=self.args.dataloader_persistent_workers,
+            **self._workers(),
+        )
+        return self.accelerator.prepare(loader)
+
+    def _workers(self) -> dict:
+        """How a `DataLoader` of ours works."""
+        return {
+            "num_workers": self.args.dataloader_num_workers,
+            "pin_memory": self.args.dataloader_pin_memory and self.args.device.type == "cuda",
+            "prefetch_factor": self.args.dataloader_prefetch_factor,
+        }
+
+    def encode(self, model: torch.nn.Module, inputs: dict) -> tuple[DRLFeatures, DRLFeatures]:
+        """Encode this process's share of a batch by one forward pass of the wrapped model.
+
+        Args:
+            model (`torch.nn.Module`): The model, as accelerate wrapped it.
+            inputs (`dict`): The model's inputs, and `num_pairs`, how many of them count, where a
+                [`~training.shares.ShareCollator`] made them.
+
+        Returns:
+            `tuple(DRLFeatures)`: Texts and videos, none for an empty share.
+        """
+        inputs = dict(inputs)
+        num_pairs = inputs.pop("num_pairs", None)
+        outputs = model(**inputs, compare=both_sides)
+        text = DRLFeatures(outputs.text_tokens, outputs.text_weights, inputs["attention_mask"])
+        video = DRLFeatures(outputs.frame_tokens, outputs.frame_weights, inputs["video_mask"])
+        return first_items(text, num_pairs), first_items(video, num_pairs)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Loss of the global batch, of which each process encodes its share: see [`~training.distributed`]."""
+        inputs = dict(inputs)
+        compare = partial(loss_of_features, num_pairs=inputs.pop("num_pairs", None))
+        if "features" in inputs:  # of a GradientCache
+            outputs = compare(self.accelerator.unwrap_model(model), *inputs["features"])
         else:
-            local = model(**inputs)
-            text = DRLFeatures(local.text_tokens, local.text_weights, inputs["attention_mask"])
-            video = DRLFeatures(local.frame_tokens, local.frame_weights, inputs["video_mask"])
-            compare = self.accelerator.unwrap_model(model).compare
-            outputs = compare(gather_features(text), gather_features(video), return_loss=True)
+            outputs = model(**inputs, compare=compare)
         for part in ("contrastive_loss", "cdcr_loss"):
             self._loss_parts.setdefault(part, []).append(outputs[part].detach())
         return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        """`Trainer`'s own step, or, in chunks, its step on features between two passes through the encoders."""
+        if self.args.gradient_cache_chunk_size is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        pairs = {name: inputs.pop(name) for name in MODEL_INPUTS}
+        cache = GradientCache(partial(self.encode, model), pairs, self.args.gradient_cache_chunk_size)
+        no_sync = partial(self.accelerator.no_sync, model)
+        with no_sync():
+            features = {**inputs, "features": (cache.text, cache.video)}
+            loss = super().training_step(model, features, num_items_in_batch)
+        parameters = self.accelerator.unwrap_model(model).named_parameters()
+        cache.backward(no_sync, [parameter for name, parameter in parameters if name.startswith(COMPARING_MODULES)])
+        return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the parts of the loss and the logit scale beside the loss."""
         if "loss" in logs and self._loss_parts:
             logs.update({part: round(torch.stack(v).mean().item(), 4) for part, v in self._loss_parts.items()})
             self._loss_parts = {}
-            logs["logit_scale"] = round(self.accelerator.unwrap_model(self.model).logit_scale.exp().item(), 3)
+            logit_scale = whole_tensor(self.accelerator.unwrap_model(self.model).logit_scale)
+            logs["logit_scale"] = round(logit_scale.exp().item(), 3)
         super().log(logs, start_time)
 
     def evaluate(
@@ -229,6 +315,8 @@ class DRLTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """Encode every caption and video of a split once and score the whole matrix.
+
+        With several processes all must call it. Each encodes and scores its share, and all get the same metrics.
 
         Args:
             eval_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): By default the trainer's
@@ -363,6 +451,9 @@ class DRLTrainer(Trainer):
     def similarity(self, videos: VideoDataset, captions: CaptionDataset) -> torch.Tensor:
         """Similarity of every caption with every video.
 
+        With several processes all must call it. Each takes its share of the batches, so that a batch is computed
+        as by a single process, whatever their number.
+
         Args:
             videos ([`~data.loading.VideoDataset`]): Decoded videos.
             captions ([`~data.loading.CaptionDataset`]): Captions.
@@ -370,16 +461,19 @@ class DRLTrainer(Trainer):
         Returns:
             `torch.Tensor` of shape `(num_captions, num_videos)`: Without the logit scale, float32, on the CPU.
         """
-        model = self.accelerator.unwrap_model(self.model)
+        model = whole_model(self.accelerator.unwrap_model(self.model))
         was_training = model.training
         model.eval()
         show_progress = self.is_world_process_zero() and not self.args.disable_tqdm
         with self.compute_loss_context_manager():
             video_features = encode_videos(model, self._eval_batches(videos), show_progress)
             text_features = encode_captions(model, self._eval_batches(captions), show_progress)
-        similarity = score_all(model, text_features, video_features)
+        num_batches = math.ceil(len(videos) / self.args.per_device_eval_batch_size)
+        video_features = gather_batches(video_features, num_batches, model.device)
+        # More processes than batches leave some without.
+        rows = score_all(model, text_features, video_features) if text_features else torch.zeros(0, len(videos))
         model.train(was_training)
-        return similarity
+        return gather_rows(rows.to(model.device)).cpu()
 
     def search(self, dataset: RetrievalData | PairDataset, sentences: list[str]) -> torch.Tensor:
         """Score the videos of a split for any sentences.
@@ -394,15 +488,17 @@ class DRLTrainer(Trainer):
         return self.similarity(self._decode(dataset).videos, CaptionDataset(sentences))
 
     def _eval_batches(self, dataset: torch.utils.data.Dataset) -> DataLoader:
-        """Batches in order, the same on every process."""
-        return DataLoader(
-            dataset,
-            batch_size=self.args.per_device_eval_batch_size,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory and self.args.device.type == "cuda",
-            prefetch_factor=self.args.dataloader_prefetch_factor,
-        )
+        """This process's share of the batches of a dataset in order."""
+        size = self.args.per_device_eval_batch_size
+        share = share_of(math.ceil(len(dataset) / size), self.args.process_index, self.args.world_size)
+        rows = range(len(dataset))[share.start * size : share.stop * size]
+        return DataLoader(Subset(dataset, rows), batch_size=size, collate_fn=self.data_collator, **self._workers())
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Save the model, its logit scale a scalar also after FSDP."""
+        if state_dict is not None and "logit_scale" in state_dict:
+            state_dict = {**state_dict, "logit_scale": state_dict["logit_scale"].reshape(())}
+        super()._save(output_dir, state_dict)
 
 
 __all__ = ["DRLTrainer"]

@@ -1,0 +1,70 @@
+"""Each process's share of every global batch, the last and smaller one included."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch.utils.data import Sampler
+
+from ..data.loading import PairDataset
+from .distributed import share_of
+
+
+class GlobalBatchSampler(Sampler[list[int]]):
+    """Splits every global batch among the processes: yields the first one's shares, rank after rank, then the next.
+
+    accelerate gives each process one of these lists in turn. Left to itself it would fill the last batch with pairs of
+    the first, whose captions and videos then are negatives of their own copies, or give some processes a step less
+    than others.
+
+    Args:
+        sampler (`Sampler`): The order of the pairs, the same on every process.
+        batch_size (`int`): Pairs of a process.
+        num_processes (`int`): Processes.
+        drop_last (`bool`): Whether to leave out the last batch when it is smaller. Otherwise its pairs are spread
+            evenly, and a process may get an empty list.
+    """
+
+    batch_size = None  # for accelerate: lists of unlike length
+
+    def __init__(self, sampler: Sampler[int], batch_size: int, num_processes: int, drop_last: bool):
+        self.sampler, self.num_processes, self.drop_last = sampler, num_processes, drop_last
+        self.global_batch_size = batch_size * num_processes
+
+    def __len__(self) -> int:
+        batches, remainder = divmod(len(self.sampler), self.global_batch_size)
+        return self.num_processes * (batches + (remainder > 0 and not self.drop_last))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        batch = []
+        for index in self.sampler:
+            batch.append(index)
+            if len(batch) == self.global_batch_size:
+                yield from self.shares(batch)
+                batch = []
+        if batch and not self.drop_last:
+            yield from self.shares(batch)
+
+    def shares(self, batch: list[int]) -> Iterator[list[int]]:
+        """The part of each process."""
+        for process in range(self.num_processes):
+            yield batch[share_of(len(batch), process, self.num_processes)]
+
+
+@dataclass
+class ShareCollator:
+    """Collates a process's share, which may be empty: a stand-in is then encoded, so that all processes do alike.
+
+    Args:
+        collate (`Callable`): Collates one pair or more.
+        pairs ([`~data.loading.PairDataset`]): Has the stand-in, its first pair.
+    """
+
+    collate: Callable[[list[dict]], dict]
+    pairs: PairDataset
+
+    def __call__(self, items: list[dict]) -> dict:
+        """Collate; `num_pairs` says how many of the batch count."""
+        return {**self.collate(items or [self.pairs[0]]), "num_pairs": len(items)}
+
+
+__all__ = ["GlobalBatchSampler", "ShareCollator"]
