@@ -62,4 +62,20 @@ def gather_features(features: DRLFeatures) -> DRLFeatures:
     )
 
 
-__all__ = ["gather_features"]
+def in_any_process(flag: torch.Tensor) -> torch.Tensor:
+    """Whether a flag is raised in any process.
+
+    Args:
+        flag (`torch.Tensor` of shape `()`): bool, of this process; nothing waits for its value.
+
+    Returns:
+        `torch.Tensor` of shape `()`: bool, the same in all processes.
+    """
+    if not dist.is_initialized():
+        return flag
+    found = flag.int()
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return found.bool()
+
+
+__all__ = ["gather_features", "in_any_process"]
