@@ -25,6 +25,11 @@ class TrainingCheckpointError(OSError):
     """A checkpoint that can't be written or resumed from; the message names the file and what to do."""
 
 
+def is_complete(checkpoint: str | os.PathLike) -> bool:
+    """Whether a folder is a checkpoint that was written to its end, as `Trainer` alone also leaves it."""
+    return (Path(checkpoint) / STATE_FILE).is_file()
+
+
 def last_checkpoint(folder: str | os.PathLike) -> str | None:
     """The complete checkpoint of the most steps.
 
@@ -37,7 +42,7 @@ def last_checkpoint(folder: str | os.PathLike) -> str | None:
     steps = {}
     for path in Path(folder).glob("checkpoint-*"):
         name = NAME.fullmatch(path.name)
-        if name and (path / STATE_FILE).is_file():
+        if name and is_complete(path):
             steps[int(name[1])] = str(path)
     return steps[max(steps)] if steps else None
 
@@ -159,7 +164,7 @@ class CheckpointingTrainer(Trainer):
             resume_from_checkpoint = last_checkpoint(self.args.output_dir)
             if resume_from_checkpoint is None:
                 raise TrainingCheckpointError(f"{self.args.output_dir}: found no complete checkpoint to resume from.")
-        if resume_from_checkpoint and not (Path(resume_from_checkpoint) / STATE_FILE).is_file():
+        if resume_from_checkpoint and not is_complete(resume_from_checkpoint):
             raise TrainingCheckpointError(
                 f"{resume_from_checkpoint}: found no {STATE_FILE}, expected the folder of a complete checkpoint."
             )
