@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
 from transformers import EarlyStoppingCallback, Trainer, TrainerState
 from transformers.trainer_utils import sort_checkpoints
 
@@ -120,16 +121,26 @@ def explained(temporary: Path, final: Path) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, OSError) and not NOT_WRITTEN.search(str(error)):
             raise
-        files = [path for path in temporary.rglob("*") if path.is_file()]
-        begun = max(files, key=lambda path: path.stat().st_mtime_ns).name if files else "its first file"
+        begun, reason = what_failed(error, temporary)
+        free = free_space(temporary)
         shutil.rmtree(temporary, ignore_errors=True)
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
         kept = last_checkpoint(final.parent)
         raise TrainingCheckpointError(
-            f"{final}: can't write {begun} ({reason}); {free_space(final.parent)} are free there. "
+            f"{final}: can't write {begun} ({reason}); {free} were free there. "
             f"{f'The last complete checkpoint is {kept}' if kept else 'There is no complete checkpoint yet'}. "
             "Make room and run the same command again."
         ) from error
+
+
+def what_failed(error: Exception, folder: Path) -> tuple[str, str]:
+    """The file that could not be written, and why."""
+    if isinstance(error, SafetensorError):  # which leaves no part of its file
+        return "model.safetensors", str(error)
+    files = sorted(folder.rglob("*"), key=lambda path: path.stat().st_mtime_ns)
+    begun = files[-1].name if files else "its first file"
+    if isinstance(error, OSError):
+        return Path(error.filename).name if error.filename else begun, error.strerror or str(error)
+    return begun, str(error).splitlines()[0]
 
 
 def free_space(folder: Path) -> str:
@@ -237,13 +248,14 @@ class CheckpointingTrainer(Trainer):
             super()._push_from_checkpoint(checkpoint_folder)
 
     def _finalize_training(self, trial, num_train_samples, start_time):
-        """With a limit of 1, `Trainer` would delete all but the best checkpoint, file by file."""
-        best = self.state.best_model_checkpoint
-        if self.args.should_save and best is not None and self.args.save_total_limit == 1:
-            folder = self._get_output_dir(trial)
-            for checkpoint in sort_checkpoints(folder):
-                if not os.path.samefile(checkpoint, best):
-                    discard(Path(checkpoint))
+        """Delete here what a killed run had no time to, and what `Trainer` would delete file by file."""
+        folder, best = self._get_output_dir(trial), self.state.best_model_checkpoint
+        if self.args.should_save:
+            rotate(folder, self.args.save_total_limit, best)
+            if best is not None and self.args.save_total_limit == 1:
+                for checkpoint in sort_checkpoints(folder):
+                    if not os.path.samefile(checkpoint, best):
+                        discard(Path(checkpoint))
             clear_incomplete(folder)
         return super()._finalize_training(trial, num_train_samples, start_time)
 

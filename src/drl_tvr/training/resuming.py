@@ -84,8 +84,8 @@ def begin_run(args: DRLTrainingArguments, recipe: dict[str, dict]) -> tuple[str 
         raise TrainingCheckpointError(f"--resume_from_checkpoint: {resume} is not a complete checkpoint.")
     if found is None:
         clear_run(folder)
-    elif resume is not None and Path(resume).resolve().parent == folder.resolve() and (differing or not begun_so):
-        clear_run(folder, beyond=int(NAME.fullmatch(Path(resume).name)[1]))
+    elif (differing or not begun_so) and (step := step_of(resume, folder)) is not None:
+        clear_run(folder, beyond=step)
     elif args.overwrite_output_dir and (differing or finished or not begun_so):
         clear_run(folder)
     elif differing or (resume is not None and not begun_so):
@@ -105,6 +105,13 @@ def begin_run(args: DRLTrainingArguments, recipe: dict[str, dict]) -> tuple[str 
     if resume is not None:
         logger.warning(f"The run goes on from {resume}.")
     return resume, False
+
+
+def step_of(checkpoint: str | None, folder: Path) -> int | None:
+    """The step of a checkpoint, if it is one of a folder's own."""
+    path = Path(checkpoint or "").resolve()
+    name = NAME.fullmatch(path.name)
+    return int(name[1]) if name and path.parent == folder.resolve() else None
 
 
 def claim_output_folder(folder: Path) -> None:
@@ -161,7 +168,7 @@ def differences(found: dict[str, dict], wanted: dict[str, dict]) -> list[str]:
 
 
 def clear_run(folder: Path, beyond: int = -1) -> None:
-    """Delete what an earlier run would mix into a new one: its results, its weights and the checkpoints past a step."""
+    """Delete what an earlier run would mix into a new one: its results, weights, and checkpoints past a step."""
     (folder / RESULTS_FILE).unlink(missing_ok=True)
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         name = NAME.fullmatch(path.name)
