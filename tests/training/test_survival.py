@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,11 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from safetensors.torch import load_file
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
 
 from drl_tvr import DRLTrainer, DRLTrainingArguments, load_benchmark
-from drl_tvr.training import TrainingCheckpointError
+from drl_tvr.training import NonFiniteError, TrainingCheckpointError
 from drl_tvr.training.checkpointing import INCOMPLETE, last_checkpoint
 
 
@@ -337,3 +339,167 @@ def test_a_disk_that_is_full_is_an_error_and_the_last_checkpoint_stays(make_trai
         assert_same_end(folder, unbroken)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+# Processes that die.
+
+
+def test_a_loader_of_batches_that_dies_is_an_error(make_trainer, tmp_path):
+    def kill_a_worker():
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGKILL)
+
+    code, (kind, message, _) = in_child(
+        make_trainer, tmp_path / "run", callbacks=[At("on_step_end", 3, kill_a_worker)], dataloader_num_workers=2
+    )
+    assert (code, kind) == (1, "DataLoaderWorkerError")
+    assert "killed by signal: Killed" in message and "try fewer `dataloader_num_workers`" in message
+    assert whole_checkpoints(tmp_path / "run") == ["checkpoint-2"]
+
+
+def as_rank(rank: int, port: int, *args, **kwargs) -> None:
+    """`run` as one process of two."""
+    for state in (AcceleratorState, PartialState, GradientState):
+        state._shared_state.clear()
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+    run(*args, **kwargs)
+
+
+def two_processes(*args, wait: float = 100, **of_the_second) -> list[int]:
+    """`run` in two processes that train together; their exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        FORK.Process(target=as_rank, args=(rank, port, *args), kwargs=of_the_second if rank else {}) for rank in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(wait)
+    hung = [process for process in processes if process.is_alive()]
+    for process in hung:
+        process.kill()
+        process.join()
+    assert not hung, "a process hangs"
+    return [process.exitcode for process in processes]
+
+
+@pytest.fixture(scope="module")
+def make_half(make_trainer) -> Callable:
+    return lambda folder, **args: make_trainer(folder, per_device_train_batch_size=12, **args)
+
+
+def test_two_processes_of_which_one_is_killed_end_and_go_on(make_half, tmp_path):
+    """The second has written its random numbers, the first has not named the checkpoint yet."""
+    unbroken, folder = tmp_path / "unbroken", tmp_path / "run"
+    assert two_processes(make_half, unbroken) == [0, 0]
+
+    def arrange(trainer):
+        write = trainer._save_rng_state
+
+        def write_and_die(output_dir):
+            write(output_dir)
+            if trainer.state.global_step == 4:
+                die()
+
+        trainer._save_rng_state = write_and_die
+
+    codes = two_processes(make_half, folder, arrange=arrange)
+    assert codes[0] != 0 and codes[1] == -signal.SIGKILL
+    assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-2"]
+    assert {"rng_state_0.pth", "rng_state_1.pth"} <= {path.name for path in (folder / "checkpoint-2").iterdir()}
+    assert two_processes(make_half, folder) == [0, 0]
+    assert (folder / "model.safetensors").read_bytes() == (unbroken / "model.safetensors").read_bytes()
+    for name in ("model.safetensors", "optimizer.pt", "rng_state_0.pth", "rng_state_1.pth"):
+        assert (folder / "checkpoint-6" / name).read_bytes() == (unbroken / "checkpoint-6" / name).read_bytes(), name
+    assert {path.name for path in folder.iterdir()} == {path.name for path in unbroken.iterdir()}
+
+
+# Numbers that are not finite.
+
+
+def spoil(module: torch.nn.Module, item: int, value: float = float("nan")) -> None:
+    """Make one item of a module's output not finite."""
+
+    def hook(module, inputs, output):
+        output = output.clone()
+        output[item] = value
+        return output
+
+    module.register_forward_hook(hook)
+
+
+def spoiled_frames(trainer: DRLTrainer) -> None:
+    trainer.add_callback(At("on_step_begin", 2, lambda: spoil(trainer.model.visual_projection, 0)))
+
+
+def spoiled_words(trainer: DRLTrainer) -> None:
+    trainer.add_callback(At("on_step_begin", 2, lambda: spoil(trainer.model.text_projection, 3, float("inf"))))
+
+
+def spoiled_weight(trainer: DRLTrainer) -> None:
+    def fill():
+        trainer.model.text_projection.weight.data[0, 0] = float("nan")
+
+    trainer.add_callback(At("on_step_begin", 2, fill))
+
+
+def spoiled_decorrelation(trainer: DRLTrainer) -> None:
+    def fill():
+        trainer.model.decorrelation = lambda text, video: text.tokens.sum() * float("inf")
+
+    trainer.add_callback(At("on_step_begin", 2, fill))
+
+
+def spoiled_gradient(trainer: DRLTrainer) -> None:
+    def fill():
+        trainer.model.logit_scale.register_hook(lambda gradient: gradient * float("nan"))
+
+    trainer.add_callback(At("on_step_begin", 2, fill))
+
+
+CAUSES = {
+    spoiled_frames: ("loss", "The frame features of 1 of 24 items .* from the module `visual_projection` on"),
+    spoiled_words: ("loss", "The word features of 1 of 24 items .* from the module `text_projection` on"),
+    spoiled_weight: ("loss", "`text_projection.weight` was not finite before this step"),
+    spoiled_decorrelation: (
+        "loss",
+        "The features of this process are finite, .*cdcr_loss is (inf|-inf|nan), at a logit",
+    ),
+    spoiled_gradient: ("gradient", "The loss is finite, but its gradient by `logit_scale` is not"),
+}
+
+
+@pytest.mark.parametrize("spoiled", CAUSES)
+def test_what_is_not_finite_stops_the_run_before_the_step(spoiled, make_trainer, tmp_path):
+    trainer = make_trainer(tmp_path / "run")
+    spoiled(trainer)
+    steps = []
+    trainer.add_callback(At("on_optimizer_step", 2, lambda: steps.append(3)))
+    what, cause = CAUSES[spoiled]
+    with pytest.raises(NonFiniteError, match=f"Step 3: the {what} is not finite. {cause}") as caught:
+        trainer.train()
+    error, dataset = caught.value, trainer.train_dataset
+    assert (error.step, steps) == (3, []) and whole_checkpoints(tmp_path / "run") == ["checkpoint-2"]
+
+    # The ids are those of the batch: the third of the first epoch, by a loader of the same order.
+    order = make_trainer(tmp_path / "order")
+    batches = list(order.get_train_dataloader())
+    texts = order.processing_class.tokenizer.batch_decode(batches[2]["input_ids"], skip_special_tokens=True)
+    captions = [dataset.captions[row]["caption"] for row in error.captions]
+    assert sorted(caption.replace(" ", "") for caption in captions) == sorted(text.replace(" ", "") for text in texts)
+    videos = dataset.data.videos["video_id"]
+    assert error.video_ids == [videos[dataset.caption_to_video[row]] for row in error.captions]
+    assert f"{error.video_ids[0]} (caption {error.captions[0]})" in str(error)
+    if spoiled is spoiled_words:
+        assert captions[0].replace(" ", "") == texts[3].replace(" ", "")
+
+
+def test_all_processes_stop_at_what_one_has_that_is_not_finite(make_half, tmp_path):
+    def spoil_one(trainer):
+        trainer.add_callback(At("on_step_begin", 2, lambda: spoil(trainer.model.visual_projection, 0)))
+
+    assert two_processes(make_half, tmp_path / "run", arrange=spoil_one) == [1, 1]
+    assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-2"]
