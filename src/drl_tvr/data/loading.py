@@ -29,9 +29,9 @@ def say_who_died() -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise DataLoaderWorkerError(
-            f"A process that loads batches died: {str(error).strip().rstrip('.')}. A killed one is most often one for which there "
-            "was no memory: try fewer `dataloader_num_workers`. Nothing that was saved is lost; run the same command "
-            "again."
+            f"A process that loads batches died: {str(error).strip().rstrip('.')}. A killed one is most often one for "
+            "which there was no memory: try fewer `dataloader_num_workers`. Nothing that was saved is lost; run the "
+            "same command again."
         ) from error
 
 
