@@ -17,9 +17,12 @@ REPOSITORY = Path(__file__).parents[2]
 def ranks_below(pid: int) -> dict[str, int]:
     """Training processes that a launcher started, by rank."""
     found = {}
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        variables = dict(part.partition("=")[::2] for part in Path(f"/proc/{child}/environ").read_text().split("\0"))
-        found[variables.get("RANK", "")] = int(child)
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in file.read_text().split():
+            variables = dict(
+                part.partition("=")[::2] for part in Path(f"/proc/{child}/environ").read_text().split("\0")
+            )
+            found |= {variables["RANK"]: int(child)} if "RANK" in variables else ranks_below(int(child))
     return found
 
 
@@ -52,8 +55,10 @@ def test_a_launched_run_of_which_a_process_is_killed_ends_and_goes_on_and_is_fin
         while not (tmp_path / "out" / "checkpoint-5").exists():
             assert launcher.poll() is None, launcher.stdout.read()[-3000:]
             time.sleep(0.01)
-        os.kill(ranks_below(launcher.pid)["1"], signal.SIGKILL)
+        ranks = ranks_below(launcher.pid)
+        os.kill(ranks["1"] if "1" in ranks else launcher.pid, signal.SIGKILL)
         said, _ = launcher.communicate(timeout=120)
+    assert set(ranks) == {"0", "1"}
     assert launcher.returncode != 0 and "Signal 9 (SIGKILL)" in said
     assert not (tmp_path / "out" / "test_results.json").exists()
 
