@@ -14,15 +14,17 @@ import yaml
 REPOSITORY = Path(__file__).parents[2]
 
 
-def ranks_below(pid: int) -> dict[str, int]:
-    """Training processes that a launcher started, by rank."""
+def ranks_of(recipe: Path) -> dict[str, int]:
+    """The training processes of a recipe, by rank."""
     found = {}
-    for file in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in file.read_text().split():
-            variables = dict(
-                part.partition("=")[::2] for part in Path(f"/proc/{child}/environ").read_text().split("\0")
-            )
-            found |= {variables["RANK"]: int(child)} if "RANK" in variables else ranks_below(int(child))
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = ((process / name).read_bytes().split(b"\0") for name in ("cmdline", "environ"))
+        except OSError:  # it ended
+            continue
+        variables = dict(part.partition(b"=")[::2] for part in environment)
+        if os.fsencode(recipe) in command and b"RANK" in variables:
+            found[variables[b"RANK"].decode()] = int(process.name)
     return found
 
 
@@ -37,7 +39,7 @@ def test_a_launched_run_of_which_a_process_is_killed_ends_and_goes_on_and_is_fin
         "text_config": tower,
         "vision_config": {**tower, "image_size": 32, "patch_size": 8},
         "per_device_train_batch_size": 4,
-        "max_steps": 40,
+        "max_steps": 30,
         "save_steps": 5,
         "eval_steps": 5,
         "eval_strategy": "steps",
@@ -55,7 +57,7 @@ def test_a_launched_run_of_which_a_process_is_killed_ends_and_goes_on_and_is_fin
         while not (tmp_path / "out" / "checkpoint-5").exists():
             assert launcher.poll() is None, launcher.stdout.read()[-3000:]
             time.sleep(0.01)
-        ranks = ranks_below(launcher.pid)
+        ranks = ranks_of(tmp_path / "recipe.yaml")
         os.kill(ranks["1"] if "1" in ranks else launcher.pid, signal.SIGKILL)
         said, _ = launcher.communicate(timeout=120)
     assert set(ranks) == {"0", "1"}
@@ -66,8 +68,8 @@ def test_a_launched_run_of_which_a_process_is_killed_ends_and_goes_on_and_is_fin
     assert done.returncode == 0 and "The run goes on from" in done.stdout, done.stdout[-3000:]
     results = json.loads((tmp_path / "out" / "test_results.json").read_text())
     state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())
-    assert (state["global_step"], results["test_num_videos"]) == (40, 10)
-    assert [entry["step"] for entry in state["log_history"] if "eval_t2v_R@1" in entry] == list(range(5, 41, 5))
+    assert (state["global_step"], results["test_num_videos"]) == (30, 10)
+    assert [entry["step"] for entry in state["log_history"] if "eval_t2v_R@1" in entry] == list(range(5, 31, 5))
 
     weights = (tmp_path / "out" / "model.safetensors").stat()
     again = subprocess.run(command, **settings, stderr=subprocess.STDOUT, timeout=120)
