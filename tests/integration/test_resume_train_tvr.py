@@ -1,4 +1,4 @@
-"""The training example in processes that a launcher started: one of its processes is killed, and the same command goes on."""
+"""The training example in two processes that a launcher started: one is killed, and the same command goes on."""
 
 import json
 import os
