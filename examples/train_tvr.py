@@ -13,8 +13,6 @@ the three groups of arguments below, `DRLTrainingArguments` included, is a flag 
 import json
 import logging
 import os
-import re
-import shutil
 import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -22,6 +20,7 @@ from pathlib import Path
 import torch
 import yaml
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from transformers import CLIPConfig, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig, HfArgumentParser, set_seed
 from transformers.utils import logging as hf_logging
 
@@ -37,6 +36,7 @@ from drl_tvr import (
 )
 from drl_tvr.data.tokenizer import train_clip_tokenizer
 from drl_tvr.evaluation import describe_data, describe_model, library_versions, make_result
+from drl_tvr.training.resuming import RESULTS_FILE, begin_run, write_json
 
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "moving_shapes.yaml"
@@ -219,29 +219,6 @@ def to_flag(value) -> str:
     return json.dumps(value) if isinstance(value, dict) else str(value)
 
 
-def claim_output_folder(folder: Path) -> None:
-    """Refuse a folder that holds something else.
-
-    Raises:
-        `FileExistsError`: When the folder is a file, or isn't empty and holds no earlier run.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"--output_dir {folder} is a file.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "training_args.json").is_file():
-        found = sorted(path.name for path in folder.iterdir())[0]
-        raise FileExistsError(
-            f"--output_dir {folder} holds {found!r} but no training_args.json: it is not an earlier run. "
-            "Choose an empty folder."
-        )
-
-
-def clear_checkpoints(folder: Path) -> None:
-    """Delete the checkpoints of an earlier run, which a new one would otherwise mix with its own."""
-    for checkpoint in folder.glob("checkpoint-*"):
-        if re.fullmatch(r"checkpoint-\d+", checkpoint.name):
-            shutil.rmtree(checkpoint)
-
-
 def load_splits(data_args: DataArguments) -> dict[str, RetrievalData]:
     """The splits to train on, to choose the checkpoint on and to test on.
 
@@ -328,13 +305,15 @@ def main(argv: list[str] | None = None) -> None:
     # `accelerate launch` gives a process on the CPU a single thread.
     torch.set_num_threads(data_args.num_threads or max(1, (os.cpu_count() or 1) // PartialState().num_processes))
     output_dir = Path(args.output_dir)
-    with args.main_process_first(desc="preparing"):
+    launch = {"num_processes": PartialState().num_processes}
+    recipe = {"data": asdict(data_args), "model": asdict(model_args), "launch": launch}
+    resume, finished = broadcast_object_list(list(begin_run(args, recipe)) if is_main else [None, None])
+    if finished:
         if is_main:
-            claim_output_folder(output_dir)
-            output_dir.mkdir(parents=True, exist_ok=True)
-            (output_dir / "training_args.json").write_text(args.to_json_string())
-            recipe = {"data": asdict(data_args), "model": asdict(model_args)}
-            (output_dir / "recipe.json").write_text(json.dumps(recipe, indent=2))
+            print(f"\nThis run is finished, in {output_dir}{os.sep}; --overwrite_output_dir starts it over.\n")
+            print(format_results(json.loads((output_dir / RESULTS_FILE).read_text())))
+        return
+    with args.main_process_first(desc="preparing"):
         splits = load_splits(data_args)
         tokenizer_dir = output_dir / "tokenizer"
         captions = splits["train"].captions["caption"][:]
@@ -349,14 +328,10 @@ def main(argv: list[str] | None = None) -> None:
         eval_dataset=splits[data_args.choose_on],
         processing_class=processor,
     )
-    resume = args.resume_from_checkpoint
-    if resume is None and is_main:
-        clear_checkpoints(output_dir)
-    trainer.train(resume_from_checkpoint=True if resume in ("true", "True") else resume)
+    trainer.train(resume_from_checkpoint=resume)
     metrics = trainer.evaluate(splits["test"], metric_key_prefix="test")
 
     trainer.save_model(_internal_call=True)  # which leaves the push for the end
-    trainer.save_metrics("test", metrics, combined=False)
     trainer.save_state()
     if is_main:
         owners = splits["test"].caption_to_video
@@ -375,7 +350,8 @@ def main(argv: list[str] | None = None) -> None:
             "chosen_on": data_args.choose_on,
             "train": splits["train"].provenance,
         }
-        (output_dir / "test_provenance.json").write_text(json.dumps(provenance, indent=2, ensure_ascii=False))
+        write_json(output_dir / "test_provenance.json", provenance)
+        write_json(output_dir / RESULTS_FILE, metrics)
         print(
             f"\n{data_args.benchmark}, test split: {len(splits['test'].captions)} captions, "
             f"{len(splits['test'].videos)} videos; checkpoint chosen on {data_args.choose_on}\n"

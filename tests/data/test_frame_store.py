@@ -290,6 +290,22 @@ def test_a_stored_clip_that_is_gone_or_cut_is_an_error_that_names_it(damage, mak
         frames[0]
 
 
+@pytest.mark.parametrize("size", [0, 5, 100, -1])
+def test_a_stored_clip_that_is_cut_is_decoded_again_and_no_other(
+    size, make_video, tmp_path, decoded, caplog, monkeypatch
+):
+    monkeypatch.setattr(logging.getLogger("drl_tvr"), "propagate", True)
+    args = (table([make_video("a.mp4"), make_video("b.mp4")]), RecordingProcessor(**SMALL), tmp_path / "store", 1)
+    file = decode_videos(*args).files[1]
+    whole = file.read_bytes()
+    decoded()
+    os.truncate(file, size if size >= 0 else len(whole) - 1)
+    frames = decode_videos(*args)
+    assert decoded() == ["b.mp4"] and file.read_bytes() == whole
+    assert_fresh(frames, *reversed(args[:2]))
+    assert f"{file}: found no whole clip" in caplog.text
+
+
 # Processes: many at once, and killed ones.
 
 

@@ -134,36 +134,6 @@ def test_a_flag_that_is_unknown_or_of_the_wrong_type_is_an_error(flags, said, tr
         train_tvr.read_arguments(["--config", path, *flags])
 
 
-def test_a_folder_with_something_else_is_refused_and_left_alone(train_tvr, tmp_path):
-    (tmp_path / "checkpoint-1").mkdir()
-    (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(FileExistsError, match=f"{tmp_path} holds '.*' but no training_args.json"):
-        train_tvr.claim_output_folder(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-1", "thesis.tex"}
-
-
-def test_a_file_in_place_of_the_folder_is_refused(train_tvr, tmp_path):
-    (tmp_path / "out").write_text("mine")
-    with pytest.raises(FileExistsError, match="out is a file"):
-        train_tvr.claim_output_folder(tmp_path / "out")
-
-
-def test_a_new_empty_or_own_folder_is_taken_and_left_as_it_is(train_tvr, tmp_path):
-    train_tvr.claim_output_folder(tmp_path / "absent")
-    train_tvr.claim_output_folder(tmp_path)
-    (tmp_path / "training_args.json").write_text("{}")
-    (tmp_path / "checkpoint-10").mkdir()
-    train_tvr.claim_output_folder(tmp_path)
-    assert (tmp_path / "checkpoint-10").is_dir()
-
-
-def test_only_checkpoints_are_cleared(train_tvr, tmp_path):
-    for name in ("checkpoint-10", "checkpoint-mine"):
-        (tmp_path / name).mkdir()
-    train_tvr.clear_checkpoints(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-mine"]
-
-
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

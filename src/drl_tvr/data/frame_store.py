@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -91,7 +92,7 @@ class StoredFrames(Sequence):
                 return clip.get_tensor("frames")
         except (OSError, SafetensorError) as error:
             raise FrameStoreError(
-                f"{file}: found no whole clip ({error}). Delete the file if it is there, and decode again."
+                f"{file}: found no whole clip ({error}). Run the same command again: it decodes what is not whole."
             ) from error
 
 
@@ -139,17 +140,35 @@ def decode_videos(
     rows = zip(videos["path"][:], videos["start"][:], videos["end"][:], strict=True)
     clips = [describe_clip(settings, *row) for row in rows]
     files = [clip_file(folder, clip) for clip in clips]
-    if any(not file.exists() for file in files):
+    whole = {file: _is_whole(file) for file in files}
+    if not all(whole.values()):
         (folder / INCOMPLETE).mkdir(parents=True, exist_ok=True)
         with _locked(folder):
             # What lies here is of runs that were killed. And while this one waited, clips may have come.
             for leftover in (folder / INCOMPLETE).iterdir():
                 leftover.unlink(missing_ok=True)
-            missing = {file: clip for file, clip in zip(files, clips, strict=True) if not file.exists()}
+            missing = {
+                file: clip
+                for file, clip in zip(files, clips, strict=True)
+                if not (whole[file] or _is_whole(file, say=True))
+            }
             _decode(missing, len(set(files)), video_processor, num_processes or _num_cores())
     if video_processor.allow_truncated:
         _say_truncated(files, clips)
     return StoredFrames(files)
+
+
+def _is_whole(file: Path, say: bool = False) -> bool:
+    """Whether a stored clip is there and as long as its header says, which takes no look at its pixels."""
+    try:
+        with safe_open(file, framework="pt"):
+            return True
+    except FileNotFoundError:
+        return False
+    except SafetensorError as error:
+        if say:
+            logger.warning(f"{file}: found no whole clip ({error}); it is decoded again.")
+        return False
 
 
 def _say_truncated(files: Sequence[Path], clips: Sequence[dict]) -> None:
@@ -275,8 +294,9 @@ def save_clip(file: Path, clip: dict, pixels: torch.Tensor, truncation: str | No
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise FrameStoreError(
-            f"{store}: can't write the {len(content) / 1e6:.1f} MB of {clip['path']} ({error.strerror}). The clips so "
-            "far are kept; make room, or choose another folder, and run again."
+            f"{store}: can't write the {len(content) / 1e6:.1f} MB of {clip['path']} ({error.strerror}); "
+            f"{shutil.disk_usage(store).free / 1e6:,.1f} MB are free there. The clips so far are kept; make room, or "
+            "choose another folder, and run again."
         ) from error
 
 

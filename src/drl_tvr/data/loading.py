@@ -1,6 +1,7 @@
 """What a DataLoader reads: pairs for training, videos and captions apart for evaluation, and their collator."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,29 @@ from torch.utils import data as torch_data
 from transformers import ProcessorMixin
 
 from .records import RetrievalData
+
+
+class DataLoaderWorkerError(OSError):
+    """A process that loads batches died; the message says how."""
+
+
+@contextmanager
+def say_who_died() -> Iterator[None]:
+    """A context, or a decorator, for what loads batches in workers.
+
+    Raises:
+        `DataLoaderWorkerError`: When a worker dies, instead of torch's `RuntimeError`.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataLoaderWorkerError(
+            f"A process that loads batches died: {str(error).strip().rstrip('.')}. A killed one is most often one for "
+            "which there was no memory: try fewer `dataloader_num_workers`. Nothing that was saved is lost; run the "
+            "same command again."
+        ) from error
 
 
 class VideoDataset(torch_data.Dataset):
@@ -161,4 +185,4 @@ def pad_frames(videos: Sequence[torch.Tensor], num_frames: int = 0) -> dict[str,
     }
 
 
-__all__ = ["CaptionDataset", "PairDataset", "RetrievalCollator", "VideoDataset", "pad_frames"]
+__all__ = ["CaptionDataset", "DataLoaderWorkerError", "PairDataset", "RetrievalCollator", "VideoDataset", "pad_frames"]

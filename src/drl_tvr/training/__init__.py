@@ -1,7 +1,9 @@
 """Training with transformers' Trainer and accelerate."""
 
 from .arguments import DRLTrainingArguments
+from .checkpointing import TrainingCheckpointError
+from .nonfinite import NonFiniteError
 from .trainer import DRLTrainer
 
 
-__all__ = ["DRLTrainer", "DRLTrainingArguments"]
+__all__ = ["DRLTrainer", "DRLTrainingArguments", "NonFiniteError", "TrainingCheckpointError"]

@@ -26,6 +26,8 @@ class DRLTrainingArguments(TrainingArguments):
     | `load_best_model_at_end`, `metric_for_best_model` | `True`, `"t2v_R@1"` | chosen on `eval_dataset` |
     | `save_total_limit` | 2 | |
     | `official_optimizer` | `False` | the official code's BertAdam and schedule instead of AdamW and the cosine |
+    | `logging_nan_inf_filter` | `False` | a loss that is not finite stops the run, it is not hidden from the log |
+    | `restore_callback_states_from_checkpoint` | `True` | early stopping goes on with the patience that it had |
     | `seed` | 0 | |
     | `hub_strategy` | `"end"` | with `push_to_hub`: one commit, of the chosen checkpoint with its card |
 
@@ -43,6 +45,8 @@ class DRLTrainingArguments(TrainingArguments):
             the whole batch, but memory follows the chunk, for one more forward pass through the encoders:
             [`~training.gradient_cache.GradientCache`].
         frame_cache_dir (`str`, *optional*): Where decoded frames are kept; by default in the cache of `datasets`.
+        overwrite_output_dir (`bool`, *optional*, defaults to `False`): For `examples/train_tvr.py`: start over in a
+            folder that holds an earlier run.
 
     Raises:
         `ValueError`: For a negative learning rate, a chunk without pairs, or chunks with what makes the backward pass
@@ -55,6 +59,7 @@ class DRLTrainingArguments(TrainingArguments):
     official_optimizer: bool = field(default=False, metadata={"help": "BertAdam and its schedule, not AdamW."})
     gradient_cache_chunk_size: int | None = field(default=None, metadata={"help": "Pairs to encode at a time."})
     frame_cache_dir: str | None = field(default=None, metadata={"help": "Where decoded frames are kept."})
+    overwrite_output_dir: bool = field(default=False, metadata={"help": "Start over where an earlier run is."})
     adam_beta2: float = field(default=0.98, metadata={"help": "AdamW's beta2."})
     adam_epsilon: float = field(default=1e-6, metadata={"help": "AdamW's epsilon."})
     weight_decay: float = field(default=0.2, metadata={"help": "Decoupled; not on biases, norms and scalars."})
@@ -71,6 +76,10 @@ class DRLTrainingArguments(TrainingArguments):
     greater_is_better: bool | None = field(default=True, metadata={"help": "Whether a higher metric is better."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep."})
     logging_steps: float = field(default=50, metadata={"help": "Steps between logs."})
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Of no use: such a loss stops the run."})
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "Callbacks go on where they were."}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator needs all columns."})
     hub_strategy: str = field(default="end", metadata={"help": "When to push; in mid-training there is no card."})
     seed: int = field(default=0, metadata={"help": "Seed of initialisation and data order."})

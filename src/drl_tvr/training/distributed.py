@@ -117,6 +117,22 @@ def gather_features(features: DRLFeatures) -> DRLFeatures:
     )
 
 
+def in_any_process(flag: torch.Tensor) -> torch.Tensor:
+    """Whether a flag is raised in any process.
+
+    Args:
+        flag (`torch.Tensor` of shape `()`): bool, of this process; nothing waits for its value.
+
+    Returns:
+        `torch.Tensor` of shape `()`: bool, the same in all processes.
+    """
+    if num_processes() == 1:
+        return flag
+    found = flag.int()
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return found.bool()
+
+
 def first_items(features: DRLFeatures, count: int | None) -> DRLFeatures:
     """The first items of a batch; all with `None`."""
     return DRLFeatures(**{name: tensor[:count] for name, tensor in features.items()})
@@ -224,6 +240,7 @@ __all__ = [
     "gather_batches",
     "gather_features",
     "gather_rows",
+    "in_any_process",
     "loss_of_features",
     "num_processes",
     "process_index",

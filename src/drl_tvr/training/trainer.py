@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Subset
-from transformers import Trainer, TrainerCallback
+from transformers import TrainerCallback
 from transformers.trainer_utils import speed_metrics
 
 from ..data.frame_store import decode_videos
-from ..data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset
+from ..data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset, say_who_died
 from ..data.records import RetrievalData
 from ..evaluation import (
     bootstrap_intervals,
@@ -26,16 +26,19 @@ from ..hub import ModelCost, measure_cost, push_checkpoint, sampling_of, write_m
 from ..modeling_drl import NEW_MODULES, DRLFeatures, DRLModel, DRLOutput
 from ..processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
+from .checkpointing import CheckpointingTrainer
 from .distributed import (
     first_items,
     gather_batches,
     gather_rows,
+    in_any_process,
     loss_of_features,
     share_of,
     whole_model,
     whole_tensor,
 )
 from .gradient_cache import COMPARING_MODULES, GradientCache
+from .nonfinite import explain_step, is_broken
 from .optimization import BertAdam, official_schedule
 from .shares import GlobalBatchSampler, ShareCollator
 
@@ -98,9 +101,11 @@ def check_processor(model: DRLModel, processor: DRLProcessor) -> None:
             )
 
 
-class DRLTrainer(Trainer):
+class DRLTrainer(CheckpointingTrainer):
     r"""
-    transformers' `Trainer` for a [`DRLModel`].
+    transformers' `Trainer` for a [`DRLModel`]. It can be killed at any moment and resumed, see
+    [`~training.checkpointing.CheckpointingTrainer`], and a loss or gradient that is not finite stops it with a
+    [`~training.nonfinite.NonFiniteError`] before the step that would have spoiled the weights.
 
     Args:
         model ([`DRLModel`]): The model.
@@ -299,6 +304,25 @@ class DRLTrainer(Trainer):
         cache.backward(no_sync, [parameter for name, parameter in parameters if name.startswith(COMPARING_MODULES)])
         return loss
 
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """The batches of a step, which are kept in case that it has to be explained."""
+        self._batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        return self._batches, num_items
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        """What a step is checked by before it is made, in all processes: its one wait for the device.
+
+        Raises:
+            `NonFiniteError`: When the loss or the gradient is not finite.
+        """
+        grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        parts = {name: values[-len(self._batches) :] for name, values in self._loss_parts.items()}
+        # With float16, gradients that overflow are usual: the scaler leaves such steps out.
+        checked_norm = grad_norm if getattr(self.accelerator, "scaler", None) is None else None
+        if in_any_process(is_broken(parts, checked_norm)):
+            raise explain_step(self, self._batches, parts)
+        return grad_norm
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the parts of the loss and the logit scale beside the loss."""
         if "loss" in logs and self._loss_parts:
@@ -448,6 +472,7 @@ class DRLTrainer(Trainer):
         """
         raise NotImplementedError("Call `evaluate` for metrics, or `similarity` for the whole matrix.")
 
+    @say_who_died()
     def similarity(self, videos: VideoDataset, captions: CaptionDataset) -> torch.Tensor:
         """Similarity of every caption with every video.
 
