@@ -144,9 +144,7 @@ def match_tokens(
     return matched_frames, matched_words
 
 
-def random_tokens(
-    tokens: torch.Tensor, mask: torch.Tensor, generator: torch.Generator | None = None
-) -> torch.Tensor:
+def random_tokens(tokens: torch.Tensor, mask: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
     """One real token of every item, chosen at random.
 
     The choice depends on the generator and on where an item's real tokens are, not on how much padding it has.

@@ -89,9 +89,7 @@ def train_one_step(rank: int, processes: int, num_pairs: int, folder: Path, name
     loss = DRLTrainer.compute_loss(trainer, parallel, part_of(global_batch(num_pairs), share))
     loss.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
-    torch.save(
-        {"loss": loss.detach(), "gradients": gradients}, folder / f"{name}-{processes}-{num_pairs}-{rank}.pt"
-    )
+    torch.save({"loss": loss.detach(), "gradients": gradients}, folder / f"{name}-{processes}-{num_pairs}-{rank}.pt")
 
 
 def gather_ragged(rank: int, folder: Path) -> None:

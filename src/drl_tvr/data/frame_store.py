@@ -228,12 +228,13 @@ class _Decoding(TorchDataset):
     def decode(self, index: int, timeout: float) -> None:
         """Decode a clip, unless another process has just done so; `Timeout` when one still has it in hand."""
         file = self.files[index]
-        with _lock_of(file).acquire(timeout=timeout) as lock:
+        folder = file.parent.parent / INCOMPLETE
+        with FileLock(folder / f"{file.stem}{LOCK}").acquire(timeout=timeout):
             try:
                 if not file.exists():
                     write_clip(file, self.clips[index], self.video_processor)
             finally:
-                os.unlink(lock.lock_file)  # while it is held: whoever waits for it starts over
+                _clear(folder, file.stem)
 
 
 def write_clip(file: Path, clip: dict, video_processor: BaseVideoProcessor) -> None:
@@ -341,9 +342,10 @@ def _or_which_clip(loader: DataLoader, work: _Decoding) -> Iterator[OSError | Vi
         ) from error
 
 
-def _lock_of(file: Path) -> FileLock:
-    """The lock on a clip that is being decoded, which the system gives back when its holder dies."""
-    return FileLock(file.parent.parent / INCOMPLETE / f"{file.stem}{LOCK}")
+def _clear(folder: Path, key: str) -> None:
+    """Delete what was begun of a clip, and its lock, which is held: whoever waits for it makes a new one."""
+    for leftover in folder.glob(f"{key}*"):
+        leftover.unlink(missing_ok=True)
 
 
 def _clear_leftovers(folder: Path) -> None:
@@ -351,8 +353,7 @@ def _clear_leftovers(folder: Path) -> None:
     for key in {file.name.split("-")[0].removesuffix(LOCK) for file in folder.iterdir()}:
         try:
             with FileLock(folder / f"{key}{LOCK}").acquire(timeout=0):
-                for leftover in folder.glob(f"{key}*"):
-                    leftover.unlink(missing_ok=True)
+                _clear(folder, key)
         except Timeout:
             continue  # it is being written
 

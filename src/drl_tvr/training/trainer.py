@@ -16,7 +16,15 @@ from ..evaluation import encode_captions, encode_videos, evaluate_retrieval, sco
 from ..modeling_drl import NEW_MODULES, DRLFeatures, DRLModel, DRLOutput
 from ..processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
-from .distributed import first_items, gather_batches, gather_rows, loss_of_features, share_of, whole_model, whole_tensor
+from .distributed import (
+    first_items,
+    gather_batches,
+    gather_rows,
+    loss_of_features,
+    share_of,
+    whole_model,
+    whole_tensor,
+)
 from .optimization import BertAdam, official_schedule
 from .shares import GlobalBatchSampler, ShareCollator
 
