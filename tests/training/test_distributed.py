@@ -3,7 +3,6 @@
 In float64: float32 would differ by more than that through the order of its sums alone.
 """
 
-import os
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,7 +92,7 @@ def train_one_step(rank: int, processes: int, num_pairs: int, folder: Path, name
 
 
 def gather_ragged(rank: int, folder: Path) -> None:
-    """Gathers features that differ in number and length between the processes, and sends a gradient back through them."""
+    """Gathers features of unlike number and length, and sends a gradient back through them."""
     count, length = 1 + rank, 2 + rank  # items, tokens
     tokens = torch.arange(1.0, 1 + count * length).reshape(count, length, 1) * (10**rank)
     tokens.requires_grad_()

@@ -2,8 +2,8 @@
 
 A store is a folder with one safetensors file for each clip. The file's name is a hash of all that made its pixels, and
 it gets that name only when it is whole. So the folder is its own index, a clip is there or it isn't, and writers need
-nothing from each other but a lock on the clip in hand. `Dataset.map` would keep one key and one file for a whole table: one changed video, or an
-interrupt, and it decodes all of them again.
+nothing from each other but a lock on the clip in hand. `Dataset.map` would keep one key and one file for a whole
+table: one changed video, or an interrupt, and it decodes all of them again.
 """
 
 import hashlib
@@ -315,7 +315,7 @@ def _decode(clips: dict[Path, dict], total: int, video_processor: BaseVideoProce
                 break
             else:
                 progress.update()
-        # Where the other process failed, this one does too, with the same error; and the first of the table comes first.
+        # Where the other process failed, this one does too, with the same error: that of the first of the table.
         for index in held:
             try:
                 work.decode(index, TIME_LIMIT)
