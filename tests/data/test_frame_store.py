@@ -34,6 +34,9 @@ class RecordingProcessor(DRLVideoProcessor):
             record.write(f"{videos[0]}\n")
         if Path(videos[0]).name in os.environ.get("HELD", "").split():
             time.sleep(60)
+        if Path(videos[0]).name == "patient.mp4":  # until another process has decoded all else
+            while len(files_of(Path(os.environ["STORE"]))) < 3:
+                time.sleep(0.01)
         inputs = super().preprocess(videos, **kwargs)
         if Path(videos[0]).name == "changing.mp4":
             os.utime(videos[0], ns=(0, time.time_ns()))
@@ -397,6 +400,53 @@ def test_processes_that_come_at_once_decode_each_clip_once(make_video, tmp_path,
         found = list(pool.map(read_all, *zip(*[args] * 3, strict=True)))
     assert sorted(decoded()) == [f"{i}.mp4" for i in range(6)]
     assert found[0] == found[1] == found[2] == [int(direct(args[1], video).sum()) for video in videos]
+
+
+def test_processes_share_the_work_and_wait_for_one_another(make_video, tmp_path, decoded, monkeypatch):
+    store = tmp_path / "store"
+    monkeypatch.setenv("STORE", str(store))
+    videos = table([make_video(name) for name in ("patient.mp4", "a.mp4", "b.mp4", "c.mp4")])
+    args = (videos, RecordingProcessor(**SMALL), store, 1)
+    first = FORK.Process(target=read_all, args=args)
+    first.start()
+    while not (store / INCOMPLETE).exists() or not list((store / INCOMPLETE).glob("*.lock")):
+        assert first.is_alive()
+    # The first has the first clip in hand until this one has done the other three.
+    assert_fresh(decode_videos(*args), *reversed(args[:2]))
+    first.join()
+    assert first.exitcode == 0
+    assert sorted(decoded()) == ["a.mp4", "b.mp4", "c.mp4", "patient.mp4"]
+    assert list((store / INCOMPLETE).iterdir()) == []
+
+
+def error_of(*args) -> tuple[str, str]:
+    """The error of a run, and all that it names."""
+    try:
+        decode_videos(*args)
+    except VideoDecodeError as error:
+        return error.path, error.code
+    return "none", "none"
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_every_process_gets_the_error_of_the_first_video_that_cannot_be_decoded(num_processes, make_video, tmp_path):
+    for name in ("broken.mp4", "worse.mp4"):
+        (tmp_path / name).write_bytes(b"this is no video" * 100)
+    names = ["a.mp4", "b.mp4", "broken.mp4", "c.mp4", "worse.mp4", "d.mp4"]
+    videos = table([tmp_path / name if name in ("broken.mp4", "worse.mp4") else make_video(name) for name in names])
+    args = (videos, DRLVideoProcessor(**SMALL), tmp_path / "store", num_processes)
+    with ProcessPoolExecutor(3, mp_context=FORK) as pool:
+        found = list(pool.map(error_of, *zip(*[args] * 3, strict=True)))
+    assert found == [(str(tmp_path / "broken.mp4"), "not-a-video")] * 3
+
+
+def test_a_launchers_processes_share_the_cores(monkeypatch):
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    cores = frame_store._num_cores()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert frame_store._num_cores() == max(1, cores // 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1000")
+    assert frame_store._num_cores() == 1
 
 
 @pytest.mark.shared

@@ -2,8 +2,8 @@
 
 A store is a folder with one safetensors file for each clip. The file's name is a hash of all that made its pixels, and
 it gets that name only when it is whole. So the folder is its own index, a clip is there or it isn't, and writers need
-nothing from each other. `Dataset.map` would keep one key and one file for a whole table: one changed video, or an
-interrupt, and it decodes all of them again.
+nothing from each other but a lock on the clip in hand. `Dataset.map` would keep one key and one file for a whole
+table: one changed video, or an interrupt, and it decodes all of them again.
 """
 
 import hashlib
@@ -13,7 +13,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import av
@@ -52,7 +51,8 @@ NOT_STORED = (
     "auto_map",
 )
 INCOMPLETE = "incomplete"  # folder of the files that are being written
-LOCK = ".lock"
+LOCK = ".lock"  # ends the name of a clip's lock, beside the file that is being written
+HELD = "held"  # what becomes of a clip that another process has in hand
 TIME_LIMIT = 1800  # seconds to wait for one clip of a decoding process
 
 
@@ -106,13 +106,15 @@ def decode_videos(
 
     A clip is known by everything that changes its pixels: the processor's settings, the decoder and its version, and
     the file's path, size, time of change, start and end. A run that ends early, in whatever way, leaves its finished
-    clips to the next. Several processes may call this at once for one store: one decodes and the others wait for it.
+    clips to the next. Several processes may call this at once for one store: each takes clips that no other has in
+    hand, waits for the rest, and gets all clips, or the same error.
 
     Args:
         videos (`datasets.Dataset`): Columns `path`, `start` and `end` (seconds), as in [`RetrievalData`].
         video_processor ([`DRLVideoProcessor`]): Samples, resizes and crops.
         cache_dir (`str` or `os.PathLike`, *optional*): The store; by default a folder in the cache of `datasets`.
-        num_processes (`int`, *optional*): Decoding processes; by default one a core that this process may use.
+        num_processes (`int`, *optional*): Decoding processes; by default one a core that this process may use, or its
+            share of them where a launcher started several on this machine.
 
     Returns:
         [`~data.frame_store.StoredFrames`]: One clip for each row of `videos`.
@@ -143,16 +145,9 @@ def decode_videos(
     whole = {file: _is_whole(file) for file in files}
     if not all(whole.values()):
         (folder / INCOMPLETE).mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
-            # What lies here is of runs that were killed. And while this one waited, clips may have come.
-            for leftover in (folder / INCOMPLETE).iterdir():
-                leftover.unlink(missing_ok=True)
-            missing = {
-                file: clip
-                for file, clip in zip(files, clips, strict=True)
-                if not (whole[file] or _is_whole(file, say=True))
-            }
-            _decode(missing, len(set(files)), video_processor, num_processes or _num_cores())
+        _clear_leftovers(folder / INCOMPLETE)
+        missing = {file: clip for file, clip in zip(files, clips, strict=True) if not whole[file]}
+        _decode(missing, len(set(files)), video_processor, num_processes or _num_cores())
     if video_processor.allow_truncated:
         _say_truncated(files, clips)
     return StoredFrames(files)
@@ -236,12 +231,25 @@ class _Decoding(TorchDataset):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> VideoDecodeError | OSError | None:
+    def __getitem__(self, index: int) -> VideoDecodeError | OSError | str | None:
         try:
-            write_clip(self.files[index], self.clips[index], self.video_processor)
+            self.decode(index, timeout=0)
+        except Timeout:
+            return HELD
         except (VideoDecodeError, OSError) as error:
             return error  # raised here, it would reach the caller without its path and code
         return None
+
+    def decode(self, index: int, timeout: float) -> None:
+        """Decode a clip, unless another process has just done so; `Timeout` when one still has it in hand."""
+        file = self.files[index]
+        folder = file.parent.parent / INCOMPLETE
+        with FileLock(folder / f"{file.stem}{LOCK}").acquire(timeout=timeout):
+            try:
+                if not _is_whole(file, say=True):
+                    write_clip(file, self.clips[index], self.video_processor)
+            finally:
+                _clear(folder, file.stem)
 
 
 def write_clip(file: Path, clip: dict, video_processor: BaseVideoProcessor) -> None:
@@ -282,7 +290,7 @@ def save_clip(file: Path, clip: dict, pixels: torch.Tensor, truncation: str | No
     temporary = None
     try:
         (store / INCOMPLETE).mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=store / INCOMPLETE)
+        handle, temporary = tempfile.mkstemp(dir=store / INCOMPLETE, prefix=f"{file.stem}-")
         with os.fdopen(handle, "wb") as target:
             target.write(content)
             target.flush()
@@ -313,14 +321,30 @@ def _decode(clips: dict[Path, dict], total: int, video_processor: BaseVideoProce
         generator=torch.Generator(),
     )
     done = total - len(clips)
+    held, failure = [], None
     with tqdm(total=total, initial=done, desc="Decoding videos", unit="clip", disable=not clips) as progress:
-        for error in _or_which_clip(loader, work):
-            if error is not None:
-                raise error
+        for index, outcome in enumerate(_or_which_clip(loader, work)):
+            if outcome == HELD:
+                held.append(index)
+            elif outcome is not None:
+                failure = outcome
+                break
+            else:
+                progress.update()
+        # Where the other process failed, this one does too, with the same error: that of the first of the table.
+        for index in held:
+            try:
+                work.decode(index, TIME_LIMIT)
+            except Timeout as error:
+                raise FrameStoreError(
+                    f"{work.clips[index]['path']}: another process has had it in hand for {TIME_LIMIT} s."
+                ) from error
             progress.update()
+    if failure is not None:
+        raise failure
 
 
-def _or_which_clip(loader: DataLoader, work: _Decoding) -> Iterator[OSError | VideoDecodeError | None]:
+def _or_which_clip(loader: DataLoader, work: _Decoding) -> Iterator[OSError | VideoDecodeError | str | None]:
     """The results of `loader`; if a worker dies or hangs, an error that says at which file that may be."""
     try:
         yield from loader
@@ -334,19 +358,26 @@ def _or_which_clip(loader: DataLoader, work: _Decoding) -> Iterator[OSError | Vi
         ) from error
 
 
-def _locked(folder: Path) -> AbstractContextManager:
-    """Holds the store's lock, which the system gives back when its holder dies."""
-    lock = FileLock(folder / LOCK)
-    try:
-        return lock.acquire(timeout=0)
-    except Timeout:
-        logger.warning(f"Another process decodes into {folder}: waiting until it is done.")
-        return lock.acquire()
+def _clear(folder: Path, key: str) -> None:
+    """Delete what was begun of a clip, and its lock, which is held: whoever waits for it makes a new one."""
+    for leftover in folder.glob(f"{key}*"):
+        leftover.unlink(missing_ok=True)
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Delete what killed runs left: a file of which no process holds the lock."""
+    for key in {file.name.split("-")[0].removesuffix(LOCK) for file in folder.iterdir()}:
+        try:
+            with FileLock(folder / f"{key}{LOCK}").acquire(timeout=0):
+                _clear(folder, key)
+        except Timeout:
+            continue  # it is being written
 
 
 def _num_cores() -> int:
-    """Those that a container or a scheduler leaves to this process, where the system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Those that a container or a scheduler leaves to this process, where the system tells, or its share of them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def _seconds(value: float | None) -> float | None:

@@ -277,7 +277,7 @@ class DRLTrainer(CheckpointingTrainer):
         return first_items(text, num_pairs), first_items(video, num_pairs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Loss of the global batch, of which each process encodes its share: see [`~training.distributed`]."""
+        """Loss of the global batch, of which each process encodes its share, within one forward pass."""
         inputs = dict(inputs)
         compare = partial(loss_of_features, num_pairs=inputs.pop("num_pairs", None))
         if "features" in inputs:  # of a GradientCache

@@ -1,0 +1,130 @@
+"""Whole runs of the trainer on real processes: the run of a single one, whatever their number, by DDP and by FSDP2."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from test_distributed import free_ports
+from torch.testing import assert_close
+
+from drl_tvr import DRLModel, DRLProcessor, DRLTrainer, DRLTrainingArguments, load_benchmark
+from drl_tvr.training.distributed import whole_model
+
+
+RUNS = {"ddp": 4, "fsdp2": 2}  # and their processes
+
+
+def shard_on_cpu() -> None:
+    """Let accelerate take its FSDP2 path on the CPU, where it would take DDP: its state says what to prepare for."""
+    state = Accelerator(cpu=True).state
+    PartialState().distributed_type = state.distributed_type = DistributedType.FSDP
+    state.fsdp_plugin = FullyShardedDataParallelPlugin(
+        fsdp_version=2,
+        auto_wrap_policy="transformer_based_wrap",
+        transformer_cls_names_to_wrap=["CLIPEncoderLayer"],
+        state_dict_type="FULL_STATE_DICT",
+        reshard_after_forward=True,
+        cpu_ram_efficient_loading=False,
+    )
+
+
+def run(folder: Path, root: Path, name: str, processes: int, resume: bool = False) -> dict:
+    """Two epochs of 10 pairs in batches of 8 and 2: on four processes the last batch leaves two without a pair."""
+    args = DRLTrainingArguments(
+        str(folder / name),
+        learning_rate=1e-3,
+        clip_learning_rate=5e-4,
+        num_train_epochs=2,
+        per_device_train_batch_size=8 // processes,
+        per_device_eval_batch_size=3,
+        dataloader_drop_last=False,
+        logging_steps=1,
+        report_to="none",
+        use_cpu=True,
+        disable_tqdm=True,
+        frame_cache_dir=str(folder / "frames"),
+    )
+    if name == "fsdp2":
+        shard_on_cpu()
+    model = DRLModel.from_pretrained(folder / "model", dtype=torch.float64)
+    trainer = DRLTrainer(
+        model=model,
+        args=args,
+        train_dataset=load_benchmark("moving-shapes", root, "test"),
+        eval_dataset=load_benchmark("moving-shapes", root, "validation"),
+        processing_class=DRLProcessor.from_pretrained(folder / "model"),
+    )
+    dataset = trainer.eval_dataset
+    before = trainer.similarity(dataset.videos, dataset.captions)
+    checkpoint = str(folder / name / "checkpoint-2") if resume else None
+    trainer.train(resume_from_checkpoint=checkpoint)
+    log = [entry for entry in trainer.state.log_history if "loss" in entry]
+    metrics = [entry for entry in trainer.state.log_history if "eval_t2v_R@1" in entry]
+    if not resume:
+        trainer.save_model(folder / f"{name}-saved")
+    return {
+        "before": before,
+        "after": trainer.similarity(dataset.videos, dataset.captions),
+        "losses": [entry["loss"] for entry in log],
+        "norms": [entry["grad_norm"] for entry in log],
+        "metrics": [{key: entry[key] for key in entry if "2" in key} for entry in metrics],
+        "weights": {
+            key: value.detach()
+            for key, value in whole_model(trainer.accelerator.unwrap_model(trainer.model)).state_dict().items()
+        },
+        "groups": [
+            (group["initial_lr"], group["weight_decay"], len(group["params"]))
+            for group in trainer.optimizer.param_groups
+        ],
+        "wrapper": type(trainer.model_wrapped).__name__,
+    }
+
+
+def run_process(rank: int, name: str, port: int, folder: Path, root: Path) -> None:
+    """One process of a run, as a launcher would start it."""
+    processes = RUNS[name]
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank))
+    os.environ.update(WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes))
+    torch.set_num_threads(1)
+    torch.save(run(folder, root, name, processes), folder / f"{name}-{rank}.pt")
+    if name == "fsdp2":
+        torch.save(run(folder, root, name, processes, resume=True), folder / f"{name}-resumed-{rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def single(make_tiny_model, tiny_processor, small_root, tmp_path_factory) -> tuple[Path, dict]:
+    """The run of a single process, and the folder that the others start from."""
+    folder = tmp_path_factory.mktemp("runs")
+    make_tiny_model(cdcr_lambda=0.5).save_pretrained(folder / "model")
+    tiny_processor.save_pretrained(folder / "model")
+    return folder, run(folder, small_root, "single", 1)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_is_that_of_a_single_process(name, single, small_root):
+    folder, wanted = single
+    mp.spawn(run_process, args=(name, *free_ports(1), folder, small_root), nprocs=RUNS[name])
+    assert len(wanted["losses"]) == 4
+    for rank in range(RUNS[name]):
+        found = torch.load(folder / f"{name}-{rank}.pt")
+        assert found["wrapper"] == {"ddp": "DistributedDataParallel", "fsdp2": "FSDPDRLModel"}[name]
+        assert found["losses"] == pytest.approx(wanted["losses"], rel=1e-6)
+        assert found["norms"] == pytest.approx(wanted["norms"], rel=1e-6)  # before clipping
+        assert found["groups"] == wanted["groups"]
+        assert torch.equal(found["before"], wanted["before"])
+        assert found["metrics"] == wanted["metrics"] and len(wanted["metrics"]) == 2
+        assert_close(found["after"], wanted["after"], rtol=1e-6, atol=1e-9)
+        for key, weight in wanted["weights"].items():
+            assert_close(found["weights"][key], weight, rtol=1e-6, atol=1e-9, msg=key)
+        if name == "fsdp2":  # the second epoch alone, from a checkpoint
+            resumed = torch.load(folder / f"{name}-resumed-{rank}.pt")
+            assert resumed["losses"] == pytest.approx(wanted["losses"], rel=1e-6)
+            for key, weight in wanted["weights"].items():
+                assert_close(resumed["weights"][key], weight, rtol=1e-6, atol=1e-9, msg=key)
+    saved = DRLModel.from_pretrained(folder / f"{name}-saved", dtype=torch.float64)
+    for key, weight in wanted["weights"].items():
+        assert_close(saved.state_dict()[key], weight, rtol=1e-6, atol=1e-9, msg=key)
