@@ -21,6 +21,7 @@ MODEL = (
     "outputs_drl",
     "encoders_drl",
     "pair_scoring_drl",
+    "decorrelation_drl",
     "publishing_drl",
     "modeling_drl",
 )
@@ -42,6 +43,11 @@ LAYERS = (
     ("encoders_drl", "only", ("configuration_drl", "outputs_drl")),
     ("pair_scoring_drl", "only", ("configuration_drl", "encoders_drl")),
     ("publishing_drl", "only", ()),
+    (
+        "decorrelation_drl",
+        "only",
+        ("configuration_drl", "encoders_drl", "interaction", "losses", "outputs_drl"),
+    ),
     ("modeling_drl", "only", MODEL),
     ("video_errors_drl", "only", ()),
     ("video_container_drl", "only", ("video_errors_drl",)),

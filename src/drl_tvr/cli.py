@@ -30,7 +30,7 @@ from .evaluation.normalization import NEEDS
 from .hub import push_checkpoint
 from .modeling_drl import DRLModel
 from .processing_drl import DRLProcessor
-from .training.trainer import check_processor
+from .training.checks import check_processor
 from .video_container_drl import locate_video
 
 

@@ -10,6 +10,7 @@ from transformers import initialization as init
 from transformers.utils import can_return_tuple, logging
 
 from .configuration_drl import DRLConfig
+from .decorrelation_drl import channel_decorrelation
 from .encoders_drl import (
     DRLBlockStack,
     DRLPreTrainedModel,
@@ -21,17 +22,14 @@ from .encoders_drl import (
     without_autocast,
 )
 from .interaction import (
-    chosen_rows,
     dot_product,
-    match_tokens,
     normalize,
-    random_tokens,
     text_vector,
     uniform_weights,
     video_vector,
     weighted_token_wise_interaction,
 )
-from .losses import channel_correlation, contrastive_loss, decorrelation_loss
+from .losses import contrastive_loss
 from .outputs_drl import DRLFeatures, DRLOutput
 from .pair_scoring_drl import DRLCrossTransformer, DRLPairMLP
 from .publishing_drl import DRLPublishMixin
@@ -304,45 +302,7 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         Returns:
             `torch.Tensor` of shape `()`: The loss.
         """
-        text_tokens, frame_tokens = at_least_float32(text.tokens), at_least_float32(video.tokens)
-        cdcr, num_pairs = self.config.cdcr, len(text_tokens)
-        if cdcr == "none" or self.config.interaction == "xti":
-            return text_tokens.new_zeros(())
-        diagonal_only = self.config.cdcr_alpha_off_diagonal == 0
-        if self.config.interaction in ONE_VECTOR:
-            words, frames = text_vector(text_tokens, text.mask), video_vector(frame_tokens, video.mask)
-            correlation = channel_correlation(normalize(words), normalize(frames), num_pairs, None, diagonal_only)
-        elif cdcr == "random":
-            generator = torch.Generator(text_tokens.device).manual_seed(draw_seed() if seed is None else seed)
-            words = random_tokens(text_tokens, text.mask, generator)
-            frames = random_tokens(frame_tokens, video.mask, generator)
-            correlation = channel_correlation(normalize(words), normalize(frames), num_pairs, None, diagonal_only)
-        else:
-            best_frame, best_word = match_tokens(
-                text_tokens, text.mask, frame_tokens, video.mask, self.config.padding_similarity
-            )
-            words, frames = normalize(text_tokens).flatten(0, 1), normalize(frame_tokens).flatten(0, 1)
-            matched_frames = frames.index_select(0, chosen_rows(best_frame, text.mask, video.mask.shape[1]))
-            matched_words = words.index_select(0, chosen_rows(best_word, video.mask, text.mask.shape[1]))
-            own_words, own_frames = words[text.mask.flatten().bool()], frames[video.mask.flatten().bool()]
-            weighted = cdcr == "weighted"
-            by_words = channel_correlation(
-                own_words,
-                matched_frames,
-                num_pairs if weighted else len(own_words),
-                text.weights[text.mask.bool()] if weighted else None,
-                diagonal_only,
-            )
-            # Here rows are video channels: the official code averages the two orientations as they are.
-            by_frames = channel_correlation(
-                own_frames,
-                matched_words,
-                num_pairs if weighted else len(own_frames),
-                video.weights[video.mask.bool()] if weighted else None,
-                diagonal_only,
-            )
-            correlation = (by_words + by_frames) / 2  # (dim, dim), or its diagonal
-        return decorrelation_loss(correlation, self.config.cdcr_alpha_diagonal, self.config.cdcr_alpha_off_diagonal)
+        return channel_decorrelation(text, video, self.config, seed)
 
     def compare(
         self,
@@ -431,11 +391,6 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         if compare is not None:
             return compare(self, text, video)
         return self.compare(text, video, return_loss=return_loss)
-
-
-def draw_seed() -> int:
-    """A seed from torch's global generator."""
-    return int(torch.randint(2**62, ()))
 
 
 __all__ = ["NEW_MODULES", "DRLFeatures", "DRLModel", "DRLOutput", "DRLPreTrainedModel", "DRLTemporalTransformer"]

@@ -305,12 +305,12 @@ def test_the_best_checkpoint_is_the_one_in_the_end(make_trainer, monkeypatch):
     )
     weights = {}
 
-    def evaluate(similarity, caption_to_video):
+    def evaluate(ranks):
         step = trainer.state.global_step
         weights[step] = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
         return {"t2v_R@1": scores[step]}
 
-    monkeypatch.setattr("drl_tvr.training.trainer.evaluate_retrieval", evaluate)
+    monkeypatch.setattr("drl_tvr.training.trainer.metrics_of_ranks", evaluate)
     trainer.train()
     assert {entry["eval_chosen_on_test"] for entry in trainer.state.log_history if "eval_t2v_R@1" in entry} == {0.0}
     assert Path(trainer.state.best_model_checkpoint).name == "checkpoint-2"

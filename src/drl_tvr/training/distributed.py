@@ -4,8 +4,9 @@ import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor
 
+from ..decorrelation_drl import draw_seed
 from ..encoders_drl import at_least_float32
-from ..modeling_drl import DRLFeatures, DRLModel, DRLOutput, draw_seed
+from ..modeling_drl import DRLFeatures, DRLModel, DRLOutput
 
 
 def num_processes() -> int:
@@ -138,6 +139,16 @@ def first_items(features: DRLFeatures, count: int | None) -> DRLFeatures:
     return DRLFeatures(**{name: tensor[:count] for name, tensor in features.items()})
 
 
+def both_sides(model: DRLModel, text: DRLFeatures, video: DRLFeatures) -> DRLOutput:
+    """What [`DRLModel`] returns when it does no more than encode."""
+    return DRLOutput(
+        text_tokens=text.tokens,
+        text_weights=text.weights,
+        frame_tokens=video.tokens,
+        frame_weights=video.weights,
+    )
+
+
 def loss_of_features(
     model: DRLModel, text: DRLFeatures, video: DRLFeatures, num_pairs: int | None = None
 ) -> DRLOutput:
@@ -236,6 +247,7 @@ def whole_model(model: DRLModel) -> DRLModel:
 
 
 __all__ = [
+    "both_sides",
     "first_items",
     "gather_batches",
     "gather_features",

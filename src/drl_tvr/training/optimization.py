@@ -4,6 +4,13 @@ import math
 from collections.abc import Callable
 
 import torch
+from transformers import TrainerCallback
+
+from ..modeling_drl import NEW_MODULES
+from .arguments import DRLTrainingArguments
+
+
+MAX_LOGIT_SCALE = math.log(100)
 
 
 class BertAdam(torch.optim.Optimizer):
@@ -71,4 +78,40 @@ def official_schedule(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-__all__ = ["BertAdam", "official_schedule"]
+class LogitScaleClamp(TrainerCallback):
+    """Keeps `exp(logit_scale)` at 100 or below after every step, as CLIP and the official code do."""
+
+    def on_optimizer_step(self, args, state, control, model=None, **kwargs):
+        """Clamp the parameter."""
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+
+
+def parameter_groups(model: torch.nn.Module, args: DRLTrainingArguments, decayed: set[str]) -> list[dict]:
+    """Groups of parameters by learning rate and weight decay: new modules, CLIP and the logit scale.
+
+    Args:
+        model ([`DRLModel`]): The model.
+        args ([`DRLTrainingArguments`]): Learning rates and weight decay.
+        decayed (`set[str]`): Names of the parameters that weight decay is for.
+
+    Returns:
+        `list[dict]`: As an optimizer takes them.
+    """
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            learning_rate = args.clip_learning_rate
+            if name == "logit_scale":
+                learning_rate = args.logit_scale_learning_rate
+            elif name.startswith(NEW_MODULES):
+                learning_rate = args.learning_rate
+            weight_decay = args.weight_decay if name in decayed else 0.0
+            groups.setdefault((learning_rate, weight_decay), []).append(parameter)
+    return [
+        {"params": parameters, "lr": learning_rate, "weight_decay": weight_decay}
+        for (learning_rate, weight_decay), parameters in groups.items()
+    ]
+
+
+__all__ = ["BertAdam", "LogitScaleClamp", "official_schedule", "parameter_groups"]

@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Subset
-from transformers import TrainerCallback
 from transformers.trainer_utils import speed_metrics
 
 from ..data.frame_store import decode_videos
@@ -22,12 +21,12 @@ from ..evaluation import (
     score_all,
     twin_accuracy,
 )
-from ..hub import ModelCost, measure_cost, push_checkpoint, sampling_of, write_model_card
-from ..modeling_drl import NEW_MODULES, DRLFeatures, DRLModel, DRLOutput
+from ..modeling_drl import DRLFeatures, DRLModel
 from ..processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
-from .checkpointing import CheckpointingTrainer
+from .checks import check_batch_size, check_processor
 from .distributed import (
+    both_sides,
     first_items,
     gather_batches,
     gather_rows,
@@ -39,69 +38,16 @@ from .distributed import (
 )
 from .gradient_cache import COMPARING_MODULES, GradientCache
 from .nonfinite import explain_step, is_broken
-from .optimization import BertAdam, official_schedule
+from .optimization import BertAdam, LogitScaleClamp, official_schedule, parameter_groups
+from .publishing import PublishingTrainer
 from .shares import GlobalBatchSampler, ShareCollator
 
 
-MAX_LOGIT_SCALE = math.log(100)
 MODEL_INPUTS = ("input_ids", "attention_mask", "pixel_values_videos", "video_mask")
 COUNTS = ("num_videos", "expected_videos", "num_captions", "expected_captions")
 
 
-class LogitScaleClamp(TrainerCallback):
-    """Keeps `exp(logit_scale)` at 100 or below after every step, as CLIP and the official code do."""
-
-    def on_optimizer_step(self, args, state, control, model=None, **kwargs):
-        """Clamp the parameter."""
-        with torch.no_grad():
-            model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
-
-
-def both_sides(model: DRLModel, text: DRLFeatures, video: DRLFeatures) -> DRLOutput:
-    """What [`DRLModel`] returns when it does no more than encode."""
-    return DRLOutput(
-        text_tokens=text.tokens,
-        text_weights=text.weights,
-        frame_tokens=video.tokens,
-        frame_weights=video.weights,
-    )
-
-
-def num_pairs(dataset: RetrievalData | PairDataset) -> int:
-    """Pairs of a split."""
-    return len(dataset.captions)
-
-
-def check_processor(model: DRLModel, processor: DRLProcessor) -> None:
-    """Refuse a processor that doesn't go with the model.
-
-    The model is handed stored uint8 pixels, and normalises them itself. And where padding takes part in a score, how
-    much of it an item has must not depend on the rest of its batch.
-
-    Raises:
-        `ValueError`: Names the field and both values.
-    """
-    video_processor = processor.video_processor
-    pads = processor.pad_to_max_length and video_processor.pad_to_max_frames
-    if model.config.padding_similarity == "zero" and model.config.interaction in ("ti", "wti") and not pads:
-        raise ValueError(
-            "The model has `padding_similarity='zero'`, so that padding takes part in its scores: the processor needs "
-            "`pad_to_max_length=True` and the video processor `pad_to_max_frames=True`."
-        )
-    if not (video_processor.do_rescale and video_processor.do_normalize):
-        raise ValueError("The video processor must have `do_rescale` and `do_normalize` on: the model normalises.")
-    found = {"rescale_factor": [video_processor.rescale_factor]}
-    expected = {"rescale_factor": [1 / 255]}
-    for name in ("image_mean", "image_std"):
-        found[name], expected[name] = list(getattr(video_processor, name)), getattr(model.config, name)
-    for name in expected:
-        if not all(math.isclose(a, b, rel_tol=1e-6) for a, b in zip(found[name], expected[name], strict=True)):
-            raise ValueError(
-                f"The video processor's `{name}` is {found[name]}, the model's configuration says {expected[name]}."
-            )
-
-
-class DRLTrainer(CheckpointingTrainer):
+class DRLTrainer(PublishingTrainer):
     r"""
     transformers' `Trainer` for a [`DRLModel`]. It can be killed at any moment and resumed, see
     [`~training.checkpointing.CheckpointingTrainer`], and a loss or gradient that is not finite stops it with a
@@ -148,12 +94,7 @@ class DRLTrainer(CheckpointingTrainer):
                 f"One process sees {args.n_gpu} GPUs, and each would be compared with its own share of the batch "
                 "alone. Start one process a GPU: `accelerate launch`."
             )
-        batch_size = args.per_device_train_batch_size * args.world_size
-        if train_dataset is not None and args.dataloader_drop_last and num_pairs(train_dataset) < batch_size:
-            raise ValueError(
-                f"`train_dataset` has {num_pairs(train_dataset)} pairs, fewer than a batch of all processes "
-                f"({batch_size}), and `dataloader_drop_last` leaves out smaller ones."
-            )
+        check_batch_size(args, train_dataset)
         check_processor(model, processing_class)
         kwargs.setdefault("data_collator", RetrievalCollator(processing_class))
         self.args, self.processing_class = args, processing_class  # `_decode` needs them before `Trainer` sets them
@@ -179,11 +120,6 @@ class DRLTrainer(CheckpointingTrainer):
         self.add_callback(LogitScaleClamp())
         self._loss_parts: dict[str, list[torch.Tensor]] = {}
         self.ranks: dict[str, np.ndarray] = {}  # of the last evaluation, both directions
-        # For the model card.
-        self._results: tuple[dict[str, float], dict] | None = None
-        self._intervals: dict[str, tuple[float, float]] | None = None
-        self._train_seconds: float | None = None
-        self._cost: ModelCost | None = None
 
     def _decode(self, dataset: RetrievalData | PairDataset | None) -> PairDataset | None:
         """Decode a split's videos; the processes share the work."""
@@ -206,23 +142,7 @@ class DRLTrainer(CheckpointingTrainer):
                 optimizer_kwargs = {"lr": self.args.learning_rate, "betas": betas, "eps": self.args.adam_epsilon}
             else:
                 optimizer_class, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
-            groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-            for name, parameter in model.named_parameters():
-                if parameter.requires_grad:
-                    learning_rate = self.args.clip_learning_rate
-                    if name == "logit_scale":
-                        learning_rate = self.args.logit_scale_learning_rate
-                    elif name.startswith(NEW_MODULES):
-                        learning_rate = self.args.learning_rate
-                    weight_decay = self.args.weight_decay if name in decayed else 0.0
-                    groups.setdefault((learning_rate, weight_decay), []).append(parameter)
-            self.optimizer = optimizer_class(
-                [
-                    {"params": parameters, "lr": learning_rate, "weight_decay": weight_decay}
-                    for (learning_rate, weight_decay), parameters in groups.items()
-                ],
-                **optimizer_kwargs,
-            )
+            self.optimizer = optimizer_class(parameter_groups(model, self.args, decayed), **optimizer_kwargs)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
@@ -378,91 +298,6 @@ class DRLTrainer(CheckpointingTrainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
-
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
-        """As transformers' own; then the model card is written, still without results."""
-        output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
-        self._results = self._intervals = None
-        # A resumed run knows its own part only.
-        self._train_seconds = None if resume_from_checkpoint else output.metrics.get("train_runtime")
-        self.create_model_card()
-        return output
-
-    def create_model_card(
-        self,
-        license: str | None = None,
-        tags: str | list[str] | None = None,
-        model_name: str | None = None,
-        finetuned_from: str | None = None,
-    ) -> None:
-        """Write the model card, in place of transformers' own, into `output_dir`.
-
-        The results are those of the last evaluation after training, so of the model as it is saved.
-
-        Args:
-            license (`str`, *optional*): The weights' licence, as the Hub spells it.
-            tags (`str` or `list[str]`, *optional*): More tags for the Hub.
-            model_name (`str`, *optional*): Where the model is; by default its repository, or `output_dir`.
-            finetuned_from (`str`, *optional*): The checkpoint that training started from; by default the one that the
-                model was loaded from.
-        """
-        if not self.is_world_process_zero():
-            return
-        model = self.accelerator.unwrap_model(self.model)
-        chosen_on = self.eval_dataset.data if isinstance(self.eval_dataset, PairDataset) else None
-        metrics, provenance = self._results or (None, (self.train_dataset or self.eval_dataset).data.provenance)
-        self._cost = self._cost or measure_cost(model, self.processing_class)
-        write_model_card(
-            self.args.output_dir,
-            self.hub_model_id or model_name or self.args.output_dir,
-            model.config,
-            self.args,
-            sampling_of(self.processing_class),
-            provenance,
-            steps=self.state.global_step,
-            train_seconds=self._train_seconds,
-            metrics=metrics,
-            intervals=self._intervals,
-            chosen_on=chosen_on.split if chosen_on and self.args.load_best_model_at_end else None,
-            clip=finetuned_from or model.config._name_or_path or None,
-            cost=self._cost,
-            license=license,
-            tags=[tags] if isinstance(tags, str) else tags or [],
-        )
-
-    def push_to_hub(
-        self,
-        commit_message: str = "End of training",
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-        **kwargs,
-    ):
-        """Publish the model with its processor, card, results and code: see [`~hub.push_checkpoint`].
-
-        Args:
-            commit_message (`str`, *optional*, defaults to `"End of training"`): Of the one commit.
-            token (`str`, *optional*): By default `hub_token` of the arguments.
-            revision (`str`, *optional*): By default `hub_revision` of the arguments.
-            private (`bool`, *optional*): By default `hub_private_repo` of the arguments.
-            kwargs: See `create_model_card`.
-
-        Returns:
-            `huggingface_hub.CommitInfo`: The commit, on the main process.
-        """
-        self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        self.save_model(_internal_call=True)
-        if not self.is_world_process_zero():
-            return None
-        token, private = token or self.args.hub_token, self.args.hub_private_repo if private is None else private
-        if self.hub_model_id is None:
-            self.init_hf_repo(token=token, private=private)
-        self.create_model_card(**kwargs)
-        self._finish_current_push()
-        revision = revision or self.args.hub_revision
-        return push_checkpoint(
-            self.args.output_dir, self.hub_model_id, revision=revision, message=commit_message, token=token
-        )
 
     def predict(self, *args, **kwargs):
         """Of no use here: `Trainer`'s logits would be those of single batches.
