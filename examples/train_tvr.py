@@ -3,7 +3,8 @@
     accelerate launch examples/train_tvr.py                               # the bundled benchmark, from scratch
     accelerate launch examples/train_tvr.py --config FILE.yaml            # a recipe; flags override its values
     accelerate launch examples/train_tvr.py --clip CHECKPOINT --output_dir DIR    # the paper's recipe on CLIP's towers
-    accelerate launch --cpu --num_processes 2 examples/train_tvr.py       # several processes
+    accelerate launch --num_processes 4 examples/train_tvr.py             # several GPUs
+    torchrun --standalone --nproc_per_node 2 examples/train_tvr.py --use_cpu    # several processes on the CPU
 
 Without arguments this is the recipe of `configs/moving_shapes.yaml`: on 2 CPU cores it renders 3,900 clips, trains for
 about five minutes and prints retrieval metrics of the test split and the best clips for two sentences. Every field of

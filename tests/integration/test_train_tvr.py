@@ -281,9 +281,11 @@ def launch(root: Path, folder: Path, *flags: str, processes: int = 1) -> subproc
         logging_steps=1,
         search=["a red circle rises"],
     )
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]
-    if processes == 1:
-        command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    if processes > 1:  # which accelerate starts on a CPU by MPI alone
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        flags = (*flags, "--use_cpu")
     return subprocess.run(
         [*command, str(SCRIPT), "--config", write_config(folder, recipe), *flags],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "OMP_NUM_THREADS": "1"},
@@ -315,6 +317,7 @@ def test_a_run_leaves_a_model_its_processor_and_its_metrics(processes, small_roo
         "checkpoint-2/optimizer.pt",
     }
     assert json.loads((out / "trainer_state.json").read_text())["global_step"] == 2
+    assert json.loads((out / "recipe.json").read_text())["launch"] == {"num_processes": processes}
 
     # The folder is what was tested: loaded again, it scores the same.
     from drl_tvr import evaluate_retrieval
