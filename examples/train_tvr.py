@@ -21,7 +21,6 @@ from pathlib import Path
 import torch
 import yaml
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
 from transformers import CLIPConfig, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig, HfArgumentParser, set_seed
 from transformers.utils import logging as hf_logging
 
@@ -37,6 +36,8 @@ from drl_tvr import (
 )
 from drl_tvr.data.tokenizer import train_clip_tokenizer
 from drl_tvr.evaluation import describe_data, describe_model, library_versions, make_result
+from drl_tvr.training.distributed import in_first_process
+from drl_tvr.training.output_folder import check_one_disk, end_with_launcher
 from drl_tvr.training.resuming import RESULTS_FILE, begin_run, write_json
 
 
@@ -242,12 +243,13 @@ def load_splits(data_args: DataArguments) -> dict[str, RetrievalData]:
 
 def build_processor(data_args: DataArguments, model_args: ModelArguments, captions: list[str], folder: Path):
     """The processor of the checkpoint, or one made for a model from scratch."""
-    if model_args.clip is not None or model_args.tokenizer is not None:
-        tokenizer = CLIPTokenizer.from_pretrained(model_args.tokenizer or model_args.clip)
-    elif PartialState().is_main_process:
+    if model_args.clip is None and model_args.tokenizer is None and PartialState().is_main_process:
         tokenizer = train_clip_tokenizer(captions, folder)
     else:
-        tokenizer = CLIPTokenizer.from_pretrained(folder)
+        source = model_args.tokenizer or model_args.clip or folder
+        tokenizer = CLIPTokenizer.from_pretrained(source)
+        if len(tokenizer) <= len(tokenizer.all_special_tokens):  # what transformers makes of a folder without files
+            raise FileNotFoundError(f"{source} holds no CLIP tokenizer: expected vocab.json and merges.txt.")
     if model_args.clip is not None:
         size = CLIPConfig.from_pretrained(model_args.clip).vision_config.image_size
     else:
@@ -298,6 +300,7 @@ def format_results(metrics: dict[str, float]) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Run the recipe."""
     data_args, model_args, args = read_arguments(sys.argv[1:] if argv is None else argv)
+    end_with_launcher()
     is_main = PartialState().is_main_process
     logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(message)s")
     for client in ("httpx", "httpx2"):
@@ -308,13 +311,14 @@ def main(argv: list[str] | None = None) -> None:
     output_dir = Path(args.output_dir)
     launch = {"num_processes": PartialState().num_processes}
     recipe = {"data": asdict(data_args), "model": asdict(model_args), "launch": launch}
-    resume, finished = broadcast_object_list(list(begin_run(args, recipe)) if is_main else [None, None])
+    resume, finished = in_first_process(lambda: begin_run(args, recipe))
+    check_one_disk(output_dir)
     if finished:
         if is_main:
             print(f"\nThis run is finished, in {output_dir}{os.sep}; --overwrite_output_dir starts it over.\n")
             print(format_results(json.loads((output_dir / RESULTS_FILE).read_text())))
         return
-    with args.main_process_first(desc="preparing"):
+    with args.main_process_first(local=False, desc="preparing"):
         splits = load_splits(data_args)
         tokenizer_dir = output_dir / "tokenizer"
         captions = splits["train"].captions["caption"][:]

@@ -35,7 +35,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-FILES = {"training_args.json", "recipe.json"}
+FILES = {"training_args.json", "recipe.json", ".run.lock"}
 
 
 def test_a_folder_with_something_else_is_refused_and_left_alone(begin, tmp_path):
@@ -60,11 +60,11 @@ def test_a_new_folder_is_taken_and_says_whose_it_is(begin, tmp_path):
     assert json.loads((tmp_path / "out" / "training_args.json").read_text())["learning_rate"] == 1e-4
 
 
-@pytest.mark.parametrize("left", [(), ("incomplete-checkpoint",), ("training_args.json",)])
+@pytest.mark.parametrize("left", [(), (".run.lock",), ("incomplete-checkpoint",), ("training_args.json",)])
 def test_a_run_that_was_killed_while_it_began_begins_again(left, begin, tmp_path):
     (tmp_path / "out").mkdir()
     for name in left:
-        if "json" in name:
+        if "json" in name or "lock" in name:
             (tmp_path / "out" / name).write_text("{}")
         else:
             (tmp_path / "out" / name).mkdir()

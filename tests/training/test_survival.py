@@ -20,6 +20,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
 from drl_tvr import DRLTrainer, DRLTrainingArguments, load_benchmark
 from drl_tvr.training import NonFiniteError, TrainingCheckpointError
 from drl_tvr.training.checkpointing import INCOMPLETE, last_checkpoint
+from drl_tvr.training.output_folder import hold_folder
 
 
 FORK = multiprocessing.get_context("fork")
@@ -419,6 +420,26 @@ def test_two_processes_of_which_one_is_killed_end_and_go_on(make_half, tmp_path)
     for name in ("model.safetensors", "optimizer.pt", "rng_state_0.pth", "rng_state_1.pth"):
         assert (folder / "checkpoint-6" / name).read_bytes() == (unbroken / "checkpoint-6" / name).read_bytes(), name
     assert {path.name for path in folder.iterdir()} == {path.name for path in unbroken.iterdir()}
+
+
+def test_processes_that_see_two_disks_all_end_before_any_work(make_half, tmp_path, capfd):
+    """As two machines without a shared one: the second would never find the best checkpoint."""
+
+    def elsewhere(trainer):
+        trainer.args.output_dir = str(tmp_path / "disk-of-the-second")
+
+    assert two_processes(make_half, tmp_path / "run", arrange=elsewhere) == [1, 1]
+    said = capfd.readouterr().err
+    assert said.count("OutputFolderError: ") == 2 and "is not seen by 1 of 2" in said
+    assert not list((tmp_path / "run").glob("*"))
+
+
+def test_processes_that_find_another_run_in_their_folder_all_end(make_half, tmp_path, capfd):
+    lock = hold_folder(tmp_path)
+    assert two_processes(make_half, tmp_path) == [1, 1]
+    lock.release()
+    said = capfd.readouterr().err
+    assert said.count("RunInProgressError: ") == 2 and f"process {os.getpid()} on " in said
 
 
 # Numbers that are not finite.

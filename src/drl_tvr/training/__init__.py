@@ -3,7 +3,15 @@
 from .arguments import DRLTrainingArguments
 from .checkpointing import TrainingCheckpointError
 from .nonfinite import NonFiniteError
+from .output_folder import OutputFolderError, RunInProgressError
 from .trainer import DRLTrainer
 
 
-__all__ = ["DRLTrainer", "DRLTrainingArguments", "NonFiniteError", "TrainingCheckpointError"]
+__all__ = [
+    "DRLTrainer",
+    "DRLTrainingArguments",
+    "NonFiniteError",
+    "OutputFolderError",
+    "RunInProgressError",
+    "TrainingCheckpointError",
+]

@@ -1,5 +1,6 @@
 """A `Trainer` whose checkpoints are complete or absent: written aside, brought to the disk, then renamed."""
 
+import errno
 import os
 import re
 import shutil
@@ -12,6 +13,8 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerState
 from transformers.trainer_utils import sort_checkpoints
 
 from ..data.loading import say_who_died
+from .distributed import in_first_process
+from .output_folder import check_one_disk, end_with_launcher, hold_folder
 
 
 INCOMPLETE = "incomplete-checkpoint"  # the folder of what is being written or deleted, next to the checkpoints
@@ -70,7 +73,7 @@ def rotate(folder: str | os.PathLike, limit: int | None, best: str | None) -> No
         limit (`int`, *optional*): How many to keep; `None` or 0 for all.
         best (`str`, *optional*): The best one.
     """
-    checkpoints = [Path(path) for path in sort_checkpoints(str(folder), use_mtime=True)]
+    checkpoints = [Path(path) for path in sort_checkpoints(str(folder))]  # by their steps
     if limit and limit > 0 and len(checkpoints) > limit:
         kept = {checkpoints[-1], *([Path(best)] if best else [])}
         excess = len(checkpoints) - max(limit, len(kept))
@@ -128,8 +131,16 @@ def explained(temporary: Path, final: Path) -> Iterator[None]:
         raise TrainingCheckpointError(
             f"{final}: can't write {begun} ({reason}); {free} were free there. "
             f"{f'The last complete checkpoint is {kept}' if kept else 'There is no complete checkpoint yet'}. "
-            "Make room and run the same command again."
+            f"{'Make room' if is_full(error) else 'Mend that'} and run the same command again."
         ) from error
+
+
+def is_full(error: Exception) -> bool:
+    """Whether it is room that was missing, as far as an error says why it could not write."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number is None and (told := re.search(r"os error (\d+)", str(error))):
+        number = int(told[1])
+    return number in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def what_failed(error: Exception, folder: Path) -> tuple[str, str]:
@@ -165,12 +176,27 @@ class CheckpointingTrainer(Trainer):
 
     @say_who_died()
     def train(self, resume_from_checkpoint=None, trial=None, ignore_keys_for_eval=None):
-        """`Trainer.train`, after clearing what a killed run left.
+        """`Trainer.train`, after clearing what a killed run left; the output folder is this run's alone meanwhile.
 
         Raises:
+            `RunInProgressError`: When another run is writing into the output folder.
+            `OutputFolderError`: When not all processes see the output folder.
             `TrainingCheckpointError`: When there is no complete checkpoint to resume from, or one can't be written.
             `DataLoaderWorkerError`: When a worker of a `DataLoader` dies.
         """
+        end_with_launcher()
+        folder = Path(self.args.output_dir)
+        check_one_disk(folder)
+        locks = []
+        in_first_process(lambda: locks.append(hold_folder(folder)))
+        try:
+            return self._train_alone(resume_from_checkpoint, trial, ignore_keys_for_eval)
+        finally:
+            for lock in locks:
+                lock.release()
+
+    def _train_alone(self, resume_from_checkpoint, trial, ignore_keys_for_eval):
+        """`train`, in a folder that no other run writes into."""
         if resume_from_checkpoint is True:
             resume_from_checkpoint = last_checkpoint(self.args.output_dir)
             if resume_from_checkpoint is None:

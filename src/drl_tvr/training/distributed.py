@@ -1,5 +1,8 @@
 """The one place that talks to other processes: what the loss and the evaluation of a global batch need of them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch.distributed.tensor import DTensor
@@ -17,6 +20,33 @@ def num_processes() -> int:
 def process_index() -> int:
     """Rank of this process."""
     return dist.get_rank() if num_processes() > 1 else 0
+
+
+def gather_objects(item: Any) -> list:
+    """What each process has, in the order of the ranks, in all; anything that can be pickled."""
+    if num_processes() == 1:
+        return [item]
+    items = [None] * num_processes()
+    dist.all_gather_object(items, item)
+    return items
+
+
+def in_first_process(action: Callable[[], Any]) -> Any:
+    """Do something in the process of rank 0 alone; its result, or the error that it ends with, is that of all.
+
+    Raises:
+        `Exception`: What `action` raises, in all processes: none is left waiting.
+    """
+    result = error = None
+    if process_index() == 0:
+        try:
+            result = action()
+        except Exception as raised:
+            error = raised
+    result, error = gather_objects((result, error))[0]
+    if error is not None:
+        raise error
+    return result
 
 
 def share_of(num_items: int, process: int, processes: int) -> slice:
@@ -251,8 +281,10 @@ __all__ = [
     "first_items",
     "gather_batches",
     "gather_features",
+    "gather_objects",
     "gather_rows",
     "in_any_process",
+    "in_first_process",
     "loss_of_features",
     "num_processes",
     "process_index",

@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+from filelock import FileLock
 from transformers.utils import logging
 
 from .arguments import DRLTrainingArguments
@@ -19,9 +20,11 @@ from .checkpointing import (
     last_checkpoint,
     sync,
 )
+from .output_folder import LOCK_FILE, hold_folder
 
 
 logger = logging.get_logger(__name__)
+held: list[FileLock] = []  # of output folders, until this process ends
 
 ARGUMENTS_FILE = "training_args.json"  # by which a folder is known as that of a run
 RECIPE_FILE = "recipe.json"
@@ -48,7 +51,7 @@ class AnotherRunError(ValueError):
 
 
 def begin_run(args: DRLTrainingArguments, recipe: dict[str, dict]) -> tuple[str | None, bool]:
-    """Take an output folder for a run; to be called by one process, before any work.
+    """Take an output folder for a run, until this process ends; to be called by one process, before any work.
 
     The same command goes on from the last complete checkpoint, whatever ended it. Another recipe is refused, unless
     `overwrite_output_dir` is set: then it starts over, and the same command goes on with that. A
@@ -64,12 +67,21 @@ def begin_run(args: DRLTrainingArguments, recipe: dict[str, dict]) -> tuple[str 
 
     Raises:
         `FileExistsError`: When the folder is a file, or holds something else than a run.
+        `RunInProgressError`: When another process is writing into it.
         `AnotherRunError`: When it holds another run.
         `TrainingCheckpointError`: When there is no complete checkpoint where there should be one.
         `OSError`: When it can't be written.
     """
     folder = Path(args.output_dir)
     claim_output_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held.append(hold_folder(folder))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        message = f"--output_dir can't be written ({error.strerror}); choose another"
+        raise OSError(error.errno, message, str(folder)) from error
     arguments = json.loads(args.to_json_string())
     wanted = json.loads(json.dumps({"training": arguments, **recipe}))
     found = read_run(folder)
@@ -99,7 +111,6 @@ def begin_run(args: DRLTrainingArguments, recipe: dict[str, dict]) -> tuple[str 
     else:
         resume = last_checkpoint(folder) or resume
 
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / ARGUMENTS_FILE, arguments)
     write_json(folder / RECIPE_FILE, recipe)
     if resume is not None:
@@ -122,7 +133,8 @@ def claim_output_folder(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"--output_dir {folder} is a file.")
-    others = sorted(path.name for path in folder.iterdir() if path.name != INCOMPLETE) if folder.is_dir() else []
+    ours = (INCOMPLETE, LOCK_FILE)  # of a run that was killed as it began
+    others = sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.is_dir() else []
     if others and ARGUMENTS_FILE not in others:
         raise FileExistsError(
             f"--output_dir {folder} holds {others[0]!r} but no {ARGUMENTS_FILE}: it is not an earlier run. "

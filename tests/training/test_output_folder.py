@@ -1,0 +1,102 @@
+"""Whose an output folder is: real processes that hold it, are killed, lose their launcher or see another disk."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from drl_tvr import DRLTrainingArguments
+from drl_tvr.training import RunInProgressError, TrainingCheckpointError
+from drl_tvr.training.checkpointing import explained, rotate
+from drl_tvr.training.resuming import begin_run
+
+
+SOURCE = Path(__file__).parents[2] / "src"
+# What a rank of the training example does at first, and then work that takes long.
+RANK = """
+import os, sys, time
+from pathlib import Path
+from drl_tvr import DRLTrainingArguments
+from drl_tvr.training.output_folder import end_with_launcher
+from drl_tvr.training.resuming import begin_run
+
+end_with_launcher()
+args = DRLTrainingArguments(sys.argv[1], report_to="none", use_cpu=True)  # all: it makes the process group
+if os.environ["RANK"] == "0":
+    begin_run(args, {})
+Path(sys.argv[2], os.environ["RANK"]).write_text(str(os.getpid()))
+time.sleep(300)
+"""
+
+
+def begin(folder: Path) -> tuple[str | None, bool]:
+    return begin_run(DRLTrainingArguments(str(folder), report_to="none", use_cpu=True), {})
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it does not come"
+        time.sleep(0.05)
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs: one that ended and that no one has asked after is a zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_folder_is_one_runs_and_its_processes_end_with_their_launcher(tmp_path):
+    out, pids = tmp_path / "out", tmp_path / "pids"
+    pids.mkdir()
+    (tmp_path / "rank.py").write_text(RANK)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [str(tmp_path / "rank.py"), str(out), str(pids)]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as launcher:
+        try:
+            wait_for(lambda: len(list(pids.iterdir())) == 2 and all(path.read_text() for path in pids.iterdir()))
+            ranks = [int(path.read_text()) for path in sorted(pids.iterdir())]
+            before = {path: path.read_bytes() for path in out.iterdir()}
+            with pytest.raises(RunInProgressError, match=rf"out: another run is writing here, process {ranks[0]} on"):
+                begin(out)
+            assert {path: path.read_bytes() for path in out.iterdir()} == before
+        finally:
+            launcher.send_signal(signal.SIGKILL)
+    try:
+        wait_for(lambda: not any(map(is_alive, ranks)), 20)
+    finally:
+        for rank in filter(is_alive, ranks):
+            os.kill(rank, signal.SIGKILL)
+    assert begin(out) == (None, False)
+
+
+def test_a_folder_that_cannot_be_made_says_whose_fault_it_is(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="--output_dir can't be written .Not a directory.*file/out"):
+        begin(tmp_path / "file" / "out")
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"), [(errno.ENOSPC, "Make room"), (errno.EDQUOT, "Make room"), (errno.EACCES, "Mend that")]
+)
+def test_room_is_asked_for_only_where_it_is_missing(number, advice, tmp_path):
+    with pytest.raises(TrainingCheckpointError, match=f"{advice} and run the same command again"):
+        with explained(tmp_path / "aside", tmp_path / "checkpoint-1"):
+            raise OSError(number, os.strerror(number), "optimizer.pt")
+
+
+def test_the_newest_checkpoint_is_that_of_the_most_steps_whatever_its_time(tmp_path):
+    for age, step in enumerate((20, 9, 100)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        os.utime(tmp_path / f"checkpoint-{step}", (10_000 - 100 * age,) * 2)
+    rotate(tmp_path, 1, None)
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-100"]
