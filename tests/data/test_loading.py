@@ -27,7 +27,7 @@ def test_a_pair_is_a_caption_with_its_own_video(data, frames):
     assert len(pairs) == 96
     for index in (0, 5, 6, 41, 95):
         item = pairs[index]
-        assert set(item) == {"caption", "frames"}
+        assert set(item) == {"row", "caption", "frames"} and item["row"] == index
         assert item["caption"] == data.captions[index]["caption"]
         assert torch.equal(item["frames"], frames[data.captions[index]["video_index"]])
 

@@ -20,7 +20,9 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
 from drl_tvr import DRLTrainer, DRLTrainingArguments, load_benchmark
 from drl_tvr.training import NonFiniteError, TrainingCheckpointError
 from drl_tvr.training.checkpointing import INCOMPLETE, last_checkpoint
+from drl_tvr.training.nonfinite import explain_step
 from drl_tvr.training.output_folder import hold_folder
+from drl_tvr.training.shares import ShareCollator
 
 
 FORK = multiprocessing.get_context("fork")
@@ -473,7 +475,7 @@ def spoiled_weight(trainer: DRLTrainer) -> None:
 
 def spoiled_decorrelation(trainer: DRLTrainer) -> None:
     def fill():
-        trainer.model.decorrelation = lambda text, video: text.tokens.sum() * float("inf")
+        trainer.model.decorrelation = lambda text, video, seed: text.tokens.sum() * float("inf")
 
     trainer.add_callback(At("on_step_begin", 2, fill))
 
@@ -491,7 +493,7 @@ CAUSES = {
     spoiled_weight: ("loss", "`text_projection.weight` was not finite before this step"),
     spoiled_decorrelation: (
         "loss",
-        "The features of this process are finite, .*cdcr_loss is (inf|-inf|nan), at a logit",
+        "The features are finite, .*cdcr_loss is (inf|-inf|nan), at a logit",
     ),
     spoiled_gradient: ("gradient", "The loss is finite, but its gradient by `logit_scale` is not"),
 }
@@ -512,20 +514,107 @@ def test_what_is_not_finite_stops_the_run_before_the_step(spoiled, make_trainer,
     # The ids are those of the batch: the third of the first epoch.
     rows = list(make_trainer(tmp_path / "order").get_train_dataloader().batch_sampler)[2]
     videos = [dataset.data.videos["video_id"][dataset.caption_to_video[row]] for row in rows]
-    tokenizer = trainer.processing_class.tokenizer
-    words, named = (
-        [tokenizer(dataset.captions[row]["caption"], truncation=True, max_length=32).input_ids for row in given]
-        for given in (rows, error.captions)
-    )
     first = {spoiled_words: 3}.get(spoiled, 0)
     order = [first, *(item for item in range(24) if item != first)]
-    assert error.video_ids == [videos[item] for item in order] and named == [words[item] for item in order]
+    assert error.video_ids == [videos[item] for item in order] and error.captions == [rows[item] for item in order]
     assert f"{videos[first]} (caption {error.captions[0]}), " in str(error)
 
 
-def test_all_processes_stop_at_what_one_has_that_is_not_finite(make_half, tmp_path):
+@pytest.mark.parametrize("spoiled", [spoiled_gradient, "text_projection.weight", "visual_projection.weight"])
+def test_the_cause_is_found_in_chunks_where_the_step_has_chunks(spoiled, make_trainer, tmp_path):
+    trainer = make_trainer(tmp_path / "run", gradient_cache_chunk_size=10, per_device_eval_batch_size=10)
+    name = "logit_scale" if spoiled is spoiled_gradient else spoiled
+    if spoiled is not spoiled_gradient:
+        parameter = trainer.model.get_parameter(name)
+        fill = lambda: parameter.register_hook(lambda gradient: gradient * float("inf"))  # noqa: E731
+        trainer.add_callback(At("on_step_begin", 2, fill))
+    else:
+        spoiled(trainer)
+    sizes = []
+    trainer.model.text_projection.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    with pytest.raises(
+        NonFiniteError, match=f"the gradient is not finite. The loss is .* its gradient by `{name}` is"
+    ):
+        trainer.train()
+    assert max(sizes) <= 10
+
+
+def test_what_is_not_finite_is_named_though_memory_for_the_cause_is_missing(make_trainer, tmp_path):
+    trainer = make_trainer(tmp_path / "run")
+    spoiled_gradient(trainer)
+
+    def run_out(module, args):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB.")
+
+    fill = lambda: trainer.model.text_projection.register_forward_pre_hook(run_out)  # noqa: E731
+    norm = trainer._clip_grad_norm  # what comes after the last backward pass
+
+    def clip(model):
+        if trainer.state.global_step == 2:
+            fill()
+        return norm(model)
+
+    trainer._clip_grad_norm = clip
+    said = "Step 3: the gradient is not finite. The cause could not be looked for: CUDA out of memory"
+    with pytest.raises(NonFiniteError, match=said) as caught:
+        trainer.train()
+    assert len(caught.value.captions) == 24
+
+
+def test_a_share_without_pairs_is_not_blamed(make_trainer, tmp_path):
+    """Though what stands in for it is not finite."""
+    trainer = make_trainer(tmp_path / "run")
+    spoil(trainer.model.visual_projection, 0)
+    batch = ShareCollator(trainer.data_collator, trainer.train_dataset)([])
+    error = explain_step(trainer, [batch], {"contrastive_loss": [torch.tensor(float("nan"))]})
+    assert (error.captions, error.video_ids) == ([], []) and "Pairs: none." in str(error)
+    assert error.cause.startswith("The features are finite, the loss of them is not: contrastive_loss is nan")
+
+
+def test_pairs_are_known_whatever_a_collator_makes_of_their_pixels(make_trainer, tmp_path):
+    trainer = make_trainer(tmp_path / "run")
+    collate = trainer.data_collator
+
+    def to_floats(items):
+        assert set(items[0]) == {"caption", "frames"}
+        batch = collate(items)
+        batch["pixel_values_videos"] = batch["pixel_values_videos"].float() / 255
+        batch["pixel_values_videos"][1, 0, 0, 0, 0] = float("nan")
+        return batch
+
+    trainer.data_collator = to_floats
+    rows = list(trainer.get_train_dataloader().batch_sampler)[0]
+    trainer = make_trainer(tmp_path / "run")
+    trainer.data_collator = to_floats
+    with pytest.raises(NonFiniteError, match="Step 1: .* The pixels of 1 of 24 items of the batch") as caught:
+        trainer.train()
+    assert caught.value.captions == [rows[1], rows[0], *rows[2:]]
+
+
+def test_all_processes_tell_what_one_has_that_is_not_finite(make_half, tmp_path, capfd):
     def spoil_one(trainer):
         trainer.add_callback(At("on_step_begin", 2, lambda: spoil(trainer.model.visual_projection, 0)))
 
-    assert two_processes(make_half, tmp_path / "run", arrange=spoil_one) == [1, 1]
-    assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-2"]
+    causes = {
+        spoil_one: "the loss is not finite. Process 1: The frame features of 1 of 12 items of the batch",
+        spoiled_gradient: "the gradient is not finite. Process 1: The loss is finite, but its gradient by `logit_sc",
+    }
+    for number, (spoiled, cause) in enumerate(causes.items()):
+        folder = tmp_path / f"run-{number}"
+        assert two_processes(make_half, folder, arrange=spoiled) == [1, 1]
+        said = capfd.readouterr().err
+        assert said.count(f"NonFiniteError: Step 3: {cause}") == 2, said
+        assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-2"]
+
+
+def test_the_parts_of_the_loss_are_means_since_the_last_log_and_take_no_more_room(make_trainer, tmp_path):
+    runs = []
+    for name, fields in {"each": {}, "pairs": {"logging_steps": 2}, "never": {"logging_strategy": "no"}}.items():
+        runs.append(make_trainer(tmp_path / name, **fields))
+        runs[-1].train()
+    each, pairs, never = runs
+    for part in ("contrastive_loss", "cdcr_loss"):
+        single, double = ([e[part] for e in t.state.log_history if part in e] for t in (each, pairs))
+        means = [(single[i] + single[i + 1]) / 2 for i in (0, 2, 4)]
+        assert double == pytest.approx(means, abs=2e-4)
+    assert not any(never._loss_parts.values())

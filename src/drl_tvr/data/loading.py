@@ -73,6 +73,8 @@ class CaptionDataset(torch_data.Dataset):
 class PairDataset(torch_data.Dataset):
     """The (video, caption) pairs of a split, one item a caption; a video occurs once for each of its captions.
 
+    An item is a mapping with `row`, the caption's row in the split, `caption` and `frames`.
+
     Args:
         data ([`RetrievalData`]): The split.
         frames (`Sequence[torch.Tensor]`): Its decoded videos, as [`~data.loading.VideoDataset`] takes them.
@@ -93,7 +95,7 @@ class PairDataset(torch_data.Dataset):
         return len(self.captions)
 
     def __getitem__(self, index: int) -> dict:
-        return {**self.captions[index], **self.videos[self.caption_to_video[index]]}
+        return {"row": index, **self.captions[index], **self.videos[self.caption_to_video[index]]}
 
 
 @dataclass

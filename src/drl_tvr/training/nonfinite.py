@@ -1,19 +1,20 @@
 """What went wrong in a step whose loss or gradient is not finite: said once, with names, before the step is made."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from transformers import Trainer
 
-from ..data.loading import PairDataset
 from ..modeling_drl import DRLFeatures, DRLModel
-from ..processing_drl import DRLProcessor
+from .distributed import gather_objects, whole_model
+from .gradient_cache import join
 
 
 NAMED = 5  # parameters that a message names
 NAMED_PAIRS = 32
-CHUNK = 10_000  # captions to tokenize at once
+# Where something is first found not to be finite; or the search failed, or found nothing.
+PARAMETERS, FEATURES, LOSS, GRADIENTS, FAILED, NOTHING = range(6)
 
 
 class NonFiniteError(ValueError):
@@ -23,8 +24,8 @@ class NonFiniteError(ValueError):
         message (`str`): Step, cause and pairs, in words.
         step (`int`): The optimiser step that was not made, from 1.
         cause (`str`): The likely cause.
-        captions (`list[int]`): Rows of the split's `captions` that this process had in the step; first those that the
-            cause is about, if it is about some.
+        captions (`list[int]`): Rows of the split's `captions` that the process that found the cause had in the step,
+            or all of several; first those that the cause is about, if it is about some.
         video_ids (`list[str]`): Their videos.
     """
 
@@ -56,6 +57,8 @@ def explain_step(
 ) -> NonFiniteError:
     """Look for the cause in the parameters, the features of the batches, the loss and the gradient, in this order.
 
+    All processes must call this: each looks at its own share, and all tell what the one found that found most.
+
     Args:
         trainer ([`DRLTrainer`]): With the model and the gradients of the step.
         batches (`Sequence[dict]`): The batches of the step.
@@ -64,44 +67,94 @@ def explain_step(
     Returns:
         [`~training.nonfinite.NonFiniteError`]: To be raised.
     """
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    broken = [i for i in range(len(batches)) if is_broken({name: [values[i]] for name, values in parts.items()}, None)]
-    looked_at = broken or list(range(len(batches)))
-    cause, items = bad_parameters(model), []
-    for index in looked_at if cause is None else []:
-        with trainer.compute_loss_context_manager():
-            cause, items = bad_features(model, trainer._prepare_inputs(batches[index]))
-        if cause is not None:
-            looked_at = [index]
-            break
-    if cause is None and broken:
-        cause = bad_loss(model, {name: values[broken[0]] for name, values in parts.items()})
-        if trainer.args.world_size > 1:
-            cause += " Other processes may say more of theirs."
-    for index in looked_at if cause is None else []:
-        with trainer.compute_loss_context_manager():
-            cause = bad_gradients(model, trainer._prepare_inputs(batches[index]))
-        if cause is not None:
-            looked_at = [index]
-            break
-    cause = cause or "The same batch gives finite numbers when it is computed again."
+    model = whole_model(trainer.accelerator.unwrap_model(trainer.model))
+    batches = [real_pairs(trainer._prepare_inputs(batch)) for batch in batches]
+    values = [{name: of_batches[i] for name, of_batches in parts.items()} for i in range(len(batches))]
+    broken = [i for i, value in enumerate(values) if is_broken({name: [x] for name, x in value.items()}, None)]
+    looked_at = {i: batches[i] for i in broken or range(len(batches))}
+    try:
+        finding = look(trainer, model, looked_at, values[broken[0]] if broken else None)
+    except (RuntimeError, MemoryError) as error:  # out of memory, most likely
+        finding = FAILED, f"The cause could not be looked for: {str(error).splitlines()[0]}", None, []
+    stage, cause, index, items = finding
+    looked_at = looked_at if index is None else {index: batches[index]}
+    rows = [row for batch in looked_at.values() for row in batch["rows"]]
+    firsts = [rows[item] for item in items] if rows else []
+    others = [row for item, row in enumerate(rows) if item not in items]
+    num_pairs = sum(len(batch["input_ids"]) for batch in looked_at.values())
+
+    findings = gather_objects((stage, cause, firsts, others, num_pairs))
+    first_stage = min(stage for stage, *_ in findings)
+    best = [(rank, *found) for rank, found in enumerate(findings) if found[0] == first_stage]
+    causes = dict.fromkeys(cause for _, _, cause, *_ in best)
+    if len(findings) > 1 and (len(best) < len(findings) or len(causes) > 1):
+        causes = [f"Process {rank}: {cause}" for rank, _, cause, *_ in best]
+    cause = " ".join(causes)
     if trainer.args.mixed_precision == "fp16":
         cause += " float16 overflows above 65,504: train with `--bf16 true` or in float32."
-    rows = [row for i in looked_at for row in find_pairs(batches[i], trainer.train_dataset, trainer.processing_class)]
-    rows = [rows[item] for item in items] + [row for item, row in enumerate(rows) if item not in items]
+    firsts = [row for *_, own, _, _ in best for row in own]
+    rows = firsts + [row for *_, own, _ in best for row in own]
     step, owners = trainer.state.global_step + 1, trainer.train_dataset.caption_to_video
     all_ids = trainer.train_dataset.data.videos["video_id"]
     video_ids = [all_ids[owners[row]] for row in rows]
     named = ", ".join(
         f"{video} (caption {row})" for video, row in list(zip(video_ids, rows, strict=True))[:NAMED_PAIRS]
     )
+    named = named or (
+        "unknown, the items of the dataset have no `row`" if any(found[-1] for found in best) else "none"
+    )
     more = f" and {len(rows) - NAMED_PAIRS} more" if len(rows) > NAMED_PAIRS else ""
     what = "loss" if broken else "gradient"
     message = (
         f"Step {step}: the {what} is not finite. {cause} The step was not made, and the last checkpoint is from "
-        f"before it. Pairs of this process{', those first' if items else ''}: {named}{more}."
+        f"before it. Pairs{', those first' if firsts else ''}: {named}{more}."
     )
     return NonFiniteError(message, step, cause, rows, video_ids)
+
+
+def real_pairs(batch: dict) -> dict:
+    """The pairs of a batch that count, without the stand-in of an empty share; their rows, where it has them."""
+    num_pairs = batch.get("num_pairs", len(batch["input_ids"]))
+    return {"rows": [], **{name: value[:num_pairs] for name, value in batch.items() if name != "num_pairs"}}
+
+
+def look(
+    trainer: Trainer, model: DRLModel, batches: dict[int, dict], loss: dict[str, torch.Tensor] | None
+) -> tuple[int, str, int | None, list[int]]:
+    """What this process finds: the first of the stages at which something is not finite.
+
+    Args:
+        trainer ([`DRLTrainer`]): Says how many pairs may be encoded at a time, and in what precision.
+        model ([`DRLModel`]): Whole, without its wrapper.
+        batches (`dict[int, dict]`): Batches to look at, by their number.
+        loss (`dict[str, torch.Tensor]`, *optional*): Parts of the loss, if that is not finite.
+
+    Returns:
+        `tuple(int, str, int, list[int])`: The stage, the cause, and the batch and the items that it is about.
+    """
+    if cause := bad_parameters(model):
+        return PARAMETERS, cause, None, []
+    batches = {index: batch for index, batch in batches.items() if len(batch["input_ids"])}
+    chunk_size, autocast = trainer.args.gradient_cache_chunk_size, trainer.compute_loss_context_manager
+    for index, batch in batches.items():
+        cause, items = bad_features(model, chunks_of(batch, chunk_size), autocast)
+        if cause is not None:
+            return FEATURES, cause, index, items
+    if loss is not None:
+        return LOSS, bad_loss(model, loss), None, []
+    for index, batch in batches.items():
+        if cause := bad_gradients(model, chunks_of(batch, chunk_size), autocast):
+            return GRADIENTS, cause, index, []
+    return NOTHING, "The same batch gives finite numbers when it is computed again.", None, []
+
+
+def chunks_of(batch: dict, size: int | None) -> list[dict[str, torch.Tensor]]:
+    """A batch in pieces that can be encoded; one with `None`."""
+    num_pairs = len(batch["input_ids"])
+    return [
+        {name: value[start : start + (size or num_pairs)] for name, value in batch.items() if name != "rows"}
+        for start in range(0, num_pairs, size or num_pairs)
+    ]
 
 
 def bad_parameters(model: DRLModel) -> str | None:
@@ -116,20 +169,24 @@ def bad_parameters(model: DRLModel) -> str | None:
 
 
 @torch.no_grad()
-def bad_features(model: DRLModel, batch: dict[str, torch.Tensor]) -> tuple[str | None, list[int]]:
+def bad_features(model: DRLModel, chunks: list[dict], autocast: Callable) -> tuple[str | None, list[int]]:
     """Encode a batch again; what is not finite, from which module on, and which items it is about."""
-    pixels, video_mask = batch["pixel_values_videos"], batch["video_mask"]
     sides = {
-        **({"pixels": lambda: DRLFeatures(pixels)} if pixels.is_floating_point() else {}),
-        "frame features": lambda: model.get_video_features(pixels, video_mask),
-        "word features": lambda: model.get_text_features(batch["input_ids"], batch["attention_mask"]),
+        "frame features": lambda chunk: model.get_video_features(chunk["pixel_values_videos"], chunk["video_mask"]),
+        "word features": lambda chunk: model.get_text_features(chunk["input_ids"], chunk["attention_mask"]),
     }
+    if chunks[0]["pixel_values_videos"].is_floating_point():
+        sides = {"pixels": lambda chunk: DRLFeatures(chunk["pixel_values_videos"]), **sides}
     for side, encode in sides.items():
+        flags = []
         with watched(model) as first:
-            features = encode()
-        broken = ~features.tokens.flatten(1).isfinite().all(1)
-        if features.weights is not None:
-            broken |= ~features.weights.isfinite().all(1)
+            for chunk in chunks:
+                with autocast():
+                    features = encode(chunk)
+                flags.append(~features.tokens.flatten(1).isfinite().all(1))
+                if features.weights is not None:
+                    flags[-1] |= ~features.weights.isfinite().all(1)
+        broken = torch.cat(flags)
         items = broken.nonzero().flatten().tolist()
         if items:
             source = f", from the module `{first[0]}` on" if first else ""
@@ -165,18 +222,50 @@ def bad_loss(model: DRLModel, parts: dict[str, torch.Tensor]) -> str:
     """Which part of a loss is not finite, of features that are."""
     values = ", ".join(f"{name} is {value.item():.4g}" for name, value in parts.items())
     return (
-        f"The features of this process are finite, the loss of them is not: {values}, at a logit scale of "
+        f"The features are finite, the loss of them is not: {values}, at a logit scale of "
         f"{model.logit_scale.float().exp().item():.4g}."
     )
 
 
-def bad_gradients(model: DRLModel, batch: dict[str, torch.Tensor]) -> str | None:
-    """Parameters by which a finite loss has a gradient that is not."""
+def bad_gradients(model: DRLModel, chunks: list[dict], autocast: Callable) -> str | None:
+    """Parameters by which a finite loss has a gradient that is not.
+
+    Computed again, since clipping spreads one bad value over all; and not by `backward`, which other processes hook.
+    """
+
+    def encode(chunk: dict) -> tuple[DRLFeatures, DRLFeatures]:
+        with autocast():  # anew for each chunk: its copies of the weights have a gradient or not
+            text = model.get_text_features(chunk["input_ids"], chunk["attention_mask"])
+            return text, model.get_video_features(chunk["pixel_values_videos"], chunk["video_mask"])
+
     named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    # Computed again, since clipping spreads one bad value over all; and not by `backward`, which other processes hook.
-    loss = model(**{name: value for name, value in batch.items() if name != "num_pairs"}, return_loss=True).loss
-    gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-    names = [name for name, x in zip(named, gradients, strict=True) if x is not None and not x.isfinite().all()]
+    parameters = list(named.values())
+    with torch.no_grad():
+        text, video = (join(list(side)) for side in zip(*map(encode, chunks), strict=True))
+    with autocast():
+        loss = model.compare(text, video, return_loss=True).loss
+    leaves = [text.tokens, text.weights, video.tokens, video.weights]
+    gradients = torch.autograd.grad(loss, [*leaves, *parameters], allow_unused=True)
+    of_leaves, found = gradients[: len(leaves)], [gradients[len(leaves) :]]
+    start = 0
+    for chunk in chunks:
+        text, video = encode(chunk)
+        stop = start + len(text.tokens)
+        roots = [
+            (features, gradient[start:stop])
+            for features, gradient in zip(
+                (text.tokens, text.weights, video.tokens, video.weights), of_leaves, strict=True
+            )
+            if features.requires_grad and gradient is not None
+        ]
+        tensors, gradients = zip(*roots, strict=True)
+        found.append(torch.autograd.grad(tensors, parameters, gradients, allow_unused=True))
+        start = stop
+    names = [
+        name
+        for name, gradients in zip(named, zip(*found, strict=True), strict=True)
+        if any(gradient is not None and not gradient.isfinite().all() for gradient in gradients)
+    ]
     return f"The loss is finite, but its gradient by {listed(names)} is not." if names else None
 
 
@@ -184,44 +273,6 @@ def listed(names: list[str]) -> str:
     """The first names and how many there are."""
     more = f" and {len(names) - NAMED} more parameters" if len(names) > NAMED else ""
     return ", ".join(f"`{name}`" for name in names[:NAMED]) + more
-
-
-def find_pairs(batch: dict[str, torch.Tensor], dataset: PairDataset, processor: DRLProcessor) -> list[int]:
-    """Rows of the pairs that a batch was made of, by its words and pixels: batches carry no ids.
-
-    Args:
-        batch (`dict[str, torch.Tensor]`): From [`~data.loading.RetrievalCollator`].
-        dataset ([`~data.loading.PairDataset`]): The split.
-        processor ([`DRLProcessor`]): Tokenizes.
-
-    Returns:
-        `list[int]`: A row of the split's captions for each pair; of equal pairs the first.
-
-    Raises:
-        `ValueError`: When a pair is not of the split.
-    """
-    wanted = words_of(batch)
-    rows: dict[tuple[int, ...], list[int]] = {words: [] for words in wanted}
-    for start in range(0, len(dataset), CHUNK):
-        captions = dataset.captions.captions[start : start + CHUNK]
-        for row, words in enumerate(words_of(processor(text=list(captions), return_tensors="pt")), start):
-            if words in rows:
-                rows[words].append(row)
-    found = []
-    for item, words in enumerate(wanted):
-        frames = batch["pixel_values_videos"][item][batch["video_mask"][item].bool()].cpu()
-        same = (row for row in rows[words] if torch.equal(dataset[row]["frames"], frames))
-        row = next(same, None)
-        if row is None:
-            raise ValueError(f"Pair {item} of the batch is none of {dataset.data.name} {dataset.data.split}.")
-        found.append(row)
-    return found
-
-
-def words_of(batch: dict[str, torch.Tensor]) -> list[tuple[int, ...]]:
-    """Token ids of each text, without padding."""
-    ids, masks = batch["input_ids"].tolist(), batch["attention_mask"].tolist()
-    return [tuple(i for i, real in zip(row, mask, strict=True) if real) for row, mask in zip(ids, masks, strict=True)]
 
 
 __all__ = ["NonFiniteError"]

@@ -55,7 +55,7 @@ class ShareCollator:
     """Collates a process's share, which may be empty: a stand-in is then encoded, so that all processes do alike.
 
     Args:
-        collate (`Callable`): Collates one pair or more.
+        collate (`Callable`): Collates one pair or more; it doesn't see which rows they are.
         pairs ([`~data.loading.PairDataset`]): Has the stand-in, its first pair.
     """
 
@@ -63,8 +63,10 @@ class ShareCollator:
     pairs: PairDataset
 
     def __call__(self, items: list[dict]) -> dict:
-        """Collate; `num_pairs` says how many of the batch count."""
-        return {**self.collate(items or [self.pairs[0]]), "num_pairs": len(items)}
+        """Collate; `num_pairs` says how many of the batch count, `rows` which of the split's they are."""
+        pairs = [{key: value for key, value in item.items() if key != "row"} for item in items or [self.pairs[0]]]
+        rows = [item["row"] for item in items if "row" in item]
+        return {**self.collate(pairs), "num_pairs": len(items), "rows": rows}
 
 
 __all__ = ["GlobalBatchSampler", "ShareCollator"]

@@ -118,7 +118,9 @@ class DRLTrainer(PublishingTrainer):
             # FSDP shards along the first dimension, and a scalar has none; `_save` undoes this.
             model.logit_scale = torch.nn.Parameter(model.logit_scale.detach().reshape(1))
         self.add_callback(LogitScaleClamp())
-        self._loss_parts: dict[str, list[torch.Tensor]] = {}
+        self._loss_parts: dict[str, list[torch.Tensor]] = {}  # of the step, a value for each batch
+        self._loss_sums: dict[str, torch.Tensor] = {}  # of the steps since the last log
+        self._losses_summed = 0
         self.ranks: dict[str, np.ndarray] = {}  # of the last evaluation, both directions
 
     def _decode(self, dataset: RetrievalData | PairDataset | None) -> PairDataset | None:
@@ -170,6 +172,10 @@ class DRLTrainer(PublishingTrainer):
         )
         return self.accelerator.prepare(loader)
 
+    def _get_collator_with_removed_columns(self, data_collator, description=None):
+        """What `Trainer` collates its batches of pairs with: every column is used."""
+        return ShareCollator(data_collator, self.train_dataset)
+
     def _workers(self) -> dict:
         """How a `DataLoader` of ours works."""
         return {
@@ -183,14 +189,15 @@ class DRLTrainer(PublishingTrainer):
 
         Args:
             model (`torch.nn.Module`): The model, as accelerate wrapped it.
-            inputs (`dict`): The model's inputs, and `num_pairs`, how many of them count, where a
-                [`~training.shares.ShareCollator`] made them.
+            inputs (`dict`): The model's inputs, and `num_pairs`, how many of them count, and `rows`, which they are,
+                where a [`~training.shares.ShareCollator`] made them.
 
         Returns:
             `tuple(DRLFeatures)`: Texts and videos, none for an empty share.
         """
         inputs = dict(inputs)
         num_pairs = inputs.pop("num_pairs", None)
+        inputs.pop("rows", None)
         outputs = model(**inputs, compare=both_sides)
         text = DRLFeatures(outputs.text_tokens, outputs.text_weights, inputs["attention_mask"])
         video = DRLFeatures(outputs.frame_tokens, outputs.frame_weights, inputs["video_mask"])
@@ -200,6 +207,7 @@ class DRLTrainer(PublishingTrainer):
         """Loss of the global batch, of which each process encodes its share, within one forward pass."""
         inputs = dict(inputs)
         compare = partial(loss_of_features, num_pairs=inputs.pop("num_pairs", None))
+        inputs.pop("rows", None)
         if "features" in inputs:  # of a GradientCache
             outputs = compare(self.accelerator.unwrap_model(model), *inputs["features"])
         else:
@@ -241,13 +249,17 @@ class DRLTrainer(PublishingTrainer):
         checked_norm = grad_norm if getattr(self.accelerator, "scaler", None) is None else None
         if in_any_process(is_broken(parts, checked_norm)):
             raise explain_step(self, self._batches, parts)
+        for part, values in parts.items():
+            self._loss_sums[part] = self._loss_sums.get(part, 0) + torch.stack(values).sum()
+        self._losses_summed += len(self._batches)
+        self._loss_parts = {}
         return grad_norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log, with the parts of the loss and the logit scale beside the loss."""
-        if "loss" in logs and self._loss_parts:
-            logs.update({part: round(torch.stack(v).mean().item(), 4) for part, v in self._loss_parts.items()})
-            self._loss_parts = {}
+        if "loss" in logs and self._losses_summed:
+            logs.update({part: round(x.item() / self._losses_summed, 4) for part, x in self._loss_sums.items()})
+            self._loss_sums, self._losses_summed = {}, 0
             logit_scale = whole_tensor(self.accelerator.unwrap_model(self.model).logit_scale)
             logs["logit_scale"] = round(logit_scale.exp().item(), 3)
         super().log(logs, start_time)
