@@ -172,6 +172,7 @@ def test_every_gradient_is_finite_at_the_highest_logit_scale(interaction, make_t
     # Captions and videos are of unlike length. What stands for the similarity of padding must not flow back.
     model = make_tiny_model(interaction=interaction, logit_scale_init_value=math.log(100))
     batch = next(iter(make_trainer(model).get_train_dataloader()))
+    del batch["num_pairs"], batch["rows"]  # which are the trainer's
     batch["video_mask"][0, 2:] = 0
     assert not batch["attention_mask"].all()
     model(**batch, return_loss=True).loss.backward()
