@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import sys
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import torch
@@ -36,6 +36,7 @@ from drl_tvr import (
 )
 from drl_tvr.data.tokenizer import train_clip_tokenizer
 from drl_tvr.evaluation import describe_data, describe_model, library_versions, make_result
+from drl_tvr.hub import push_checkpoint
 from drl_tvr.training.distributed import in_first_process
 from drl_tvr.training.output_folder import check_one_disk, end_with_launcher
 from drl_tvr.training.resuming import RESULTS_FILE, begin_run, write_json
@@ -317,6 +318,7 @@ def main(argv: list[str] | None = None) -> None:
         if is_main:
             print(f"\nThis run is finished, in {output_dir}{os.sep}; --overwrite_output_dir starts it over.\n")
             print(format_results(json.loads((output_dir / RESULTS_FILE).read_text())))
+        use_finished(data_args, args, is_main)
         return
     with args.main_process_first(local=False, desc="preparing"):
         splits = load_splits(data_args)
@@ -368,6 +370,20 @@ def main(argv: list[str] | None = None) -> None:
         print(f"\nThe model, its processor and its metrics are in {output_dir}{os.sep}")
     if args.push_to_hub:
         trainer.push_to_hub(finetuned_from=model_args.clip)
+
+
+def use_finished(data_args: DataArguments, args: DRLTrainingArguments, is_main: bool) -> None:
+    """What a finished run may still be asked for: to search with its model, and to push it."""
+    if data_args.search:
+        model, processor = DRLModel.from_pretrained(args.output_dir), DRLProcessor.from_pretrained(args.output_dir)
+        test = load_splits(data_args)["test"]
+        quiet = replace(args, push_to_hub=False)  # a trainer would make the repository at once
+        search(DRLTrainer(model, quiet, eval_dataset=test, processing_class=processor), test, data_args.search)
+    if args.push_to_hub and is_main:
+        repository = args.hub_model_id or Path(args.output_dir).absolute().name
+        how = {"private": bool(args.hub_private_repo), "revision": args.hub_revision, "token": args.hub_token}
+        commit = push_checkpoint(args.output_dir, repository, message="End of training", **how)
+        print(f"\nPublished: {commit.commit_url}")
 
 
 def search(trainer: DRLTrainer, data, sentences: list[str]) -> None:

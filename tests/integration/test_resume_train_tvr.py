@@ -73,7 +73,13 @@ def test_a_launched_run_of_which_a_process_is_killed_ends_and_goes_on_and_is_fin
     assert [entry["step"] for entry in state["log_history"] if "eval_t2v_R@1" in entry] == list(range(5, 21, 5))
 
     weights = (tmp_path / "out" / "model.safetensors").stat()
-    again = subprocess.run(command, **settings, stderr=subprocess.STDOUT, timeout=120)
-    assert again.returncode == 0 and again.stdout.count("This run is finished") == 1, again.stdout[-3000:]
+    # What changes no weight may still be asked of it: it is searched with, and the push is tried.
+    asked = [*command, "--search", "a red circle", "--push_to_hub", "true", "--hub_model_id", "me/drl"]
+    settings["env"] = {**environment, "HF_HUB_OFFLINE": "1"}
+    again = subprocess.run(asked, **settings, stderr=subprocess.STDOUT, timeout=120)
+    assert again.stdout.count("This run is finished") == again.stdout.count('"a red circle"') == 1, again.stdout[
+        -3000:
+    ]
+    assert again.returncode != 0 and "Nothing is published to me/drl: HF_HUB_OFFLINE is set" in again.stdout
     assert again.stdout.count("text to video") == 1
     assert (tmp_path / "out" / "model.safetensors").stat() == weights
