@@ -280,13 +280,14 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
                 return at_least_float32(self.pair_mlp(normalize(text_vectors), normalize(video_vectors)))
             return dot_product(text_vectors, video_vectors)
         return weighted_token_wise_interaction(
-            text_tokens if dtype is None else text_tokens.to(dtype),
+            text_tokens,
             text.weights,
             text.mask,
-            frame_tokens if dtype is None else frame_tokens.to(dtype),
+            frame_tokens,
             video.weights,
             video.mask,
             self.config.padding_similarity,
+            dtype=dtype,
         )
 
     @without_autocast
