@@ -119,10 +119,10 @@ def main() -> None:
         lambda n: gallery(n, n, True),
         args.repeats,
     )
-    seconds = [seconds_on(processes, 16 * 2**args.doublings, args.repeats) for processes in (1, 2)]
+    pairs = 16 * 2**args.doublings
+    one, two = (seconds_on(processes, pairs, args.repeats) for processes in (1, 2))
     print(
-        f"| processes of one thread (loss of {16 * 2**args.doublings} pairs) | 1: {seconds[0]:.3f}, 2: {seconds[1]:.3f} "
-        f"| {np.log2(seconds[1] / seconds[0]):.2f} | - |"
+        f"| processes of one thread (loss of {pairs} pairs) | 1: {one:.3f}, 2: {two:.3f} | {np.log2(two / one):.2f} | - |"
     )
     print(f"\n{machine()}; median of {args.repeats}.")
 

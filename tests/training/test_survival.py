@@ -452,7 +452,7 @@ def spoiled_weight(trainer: DRLTrainer) -> None:
 
 def spoiled_decorrelation(trainer: DRLTrainer) -> None:
     def fill():
-        trainer.model.decorrelation = lambda text, video: text.tokens.sum() * float("inf")
+        trainer.model.decorrelation = lambda text, video, seed: text.tokens.sum() * float("inf")
 
     trainer.add_callback(At("on_step_begin", 2, fill))
 
