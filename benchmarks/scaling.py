@@ -121,9 +121,8 @@ def main() -> None:
     )
     pairs = 16 * 2**args.doublings
     one, two = (seconds_on(processes, pairs, args.repeats) for processes in (1, 2))
-    print(
-        f"| processes of one thread (loss of {pairs} pairs) | 1: {one:.3f}, 2: {two:.3f} | {np.log2(two / one):.2f} | - |"
-    )
+    exponent = np.log2(two / one)
+    print(f"| processes of one thread (loss of {pairs} pairs) | 1: {one:.3f}, 2: {two:.3f} | {exponent:.2f} | - |")
     print(f"\n{machine()}; median of {args.repeats}.")
 
 

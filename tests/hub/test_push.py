@@ -399,6 +399,6 @@ def test_the_trainer_publishes_its_model_with_its_card_and_results(
         f'name = "alice/trained-{strategy}"' in card
         and "Test split of moving-shapes: 10 captions, 10 videos, all of" in card
     )
-    assert f"| text to video | {metrics['test_t2v_R@1']:.1f} |" in card
+    assert f"| text to video | {metrics['test_t2v_R@1']:.1f} (" in card
     assert "best t2v_R@1 on the validation split" in card and "| steps | 2 |" in card
     assert np.isclose(json.loads(files["test_results.json"])["test_t2v_R@1"], metrics["test_t2v_R@1"])
