@@ -1,4 +1,4 @@
-"""How cost grows: seconds of the loss and of scoring while one size doubles, with the exponent of the last doublings.
+"""How cost grows: seconds of the loss and of scoring while one size doubles, with the exponent of each doubling.
 
     python benchmarks/scaling.py
 
@@ -8,29 +8,22 @@ is quadratic. Width 512, float32; forward and backward for the loss.
 
 import argparse
 import os
-import platform
+import socket
 import time
 from collections.abc import Callable
 from statistics import median
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from measuring import machine, seconds_of
 from similarity import make_features as make_batches
 from similarity import make_model
+from torch.multiprocessing import SimpleQueue, spawn
 from wti_cdcr import make_features, make_loss
 
 from drl_tvr.evaluation import score_all, stream_ranks
-
-
-def seconds_of(function: Callable[[], object], repeats: int) -> float:
-    """Median seconds."""
-    function()
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - began)
-    return median(seconds)
+from drl_tvr.training.distributed import loss_of_features
 
 
 def loss_step(batch_size: int, words: int, frames: int) -> Callable[[], object]:
@@ -51,35 +44,86 @@ def gallery(num_videos: int, num_texts: int, streamed: bool) -> Callable[[], obj
     return lambda: score_all(model, texts, videos)
 
 
+def share_of_a_loss(rank: int, processes: int, port: int, batch_size: int, repeats: int, result: SimpleQueue) -> None:
+    """One of several processes, each with one thread, that compute the loss of a global batch."""
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    state = PartialState(cpu=True)
+    model = make_model().train()
+    text = make_features(batch_size // processes, 6, 24, 32, "cpu")
+    video = make_features(batch_size // processes, 8, 12, 12, "cpu")
+    seconds = []
+    for _ in range(repeats + 1):
+        state.wait_for_everyone()
+        began = time.perf_counter()
+        loss_of_features(model, text, video).loss.backward()
+        state.wait_for_everyone()
+        seconds.append(time.perf_counter() - began)
+    if rank == 0:
+        result.put(median(seconds[1:]))
+    state.destroy_process_group()
+
+
+def seconds_on(processes: int, batch_size: int, repeats: int) -> float:
+    """Of a global batch's loss with its gradient, shared by real processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    result = torch.multiprocessing.get_context("spawn").SimpleQueue()
+    spawn(share_of_a_loss, (processes, port, batch_size, repeats, result), nprocs=processes)
+    return result.get()
+
+
 def print_growth(name: str, sizes: list[int], make: Callable[[int], Callable[[], object]], repeats: int) -> None:
-    """A row: seconds at every size and the exponent between the last three."""
-    seconds = [seconds_of(make(size), repeats) for size in sizes]
+    """A row: seconds at every size, the exponent of each doubling, and that of a line through all."""
+    seconds = []
+    for size in sizes:
+        function = make(size)
+        function()
+        seconds.append(seconds_of(function, repeats)[0])
     exponents = np.diff(np.log(seconds)) / np.diff(np.log(sizes))
     cells = ", ".join(f"{size:,}: {value:.3f}" for size, value in zip(sizes, seconds, strict=True))
-    print(f"| {name} | {cells} | {', '.join(f'{e:.2f}' for e in exponents)} |", flush=True)
+    fitted = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
+    print(f"| {name} | {cells} | {', '.join(f'{e:.2f}' for e in exponents)} | {fitted:.2f} |", flush=True)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--doublings", type=int, default=4, help="of every size")
     args = parser.parse_args()
+    count = args.doublings + 1
     torch.manual_seed(0)
-    print("| what grows | size: seconds | exponent of each doubling |")
-    print("|---|---|---|")
-    print_growth("pairs of a batch (loss)", [32, 64, 128, 256, 512], lambda n: loss_step(n, 32, 12), args.repeats)
-    print_growth("words of a text (loss)", [8, 16, 32, 64], lambda n: loss_step(128, n, 12), args.repeats)
-    print_growth("frames of a video (loss)", [4, 8, 16, 32, 64], lambda n: loss_step(128, 32, n), args.repeats)
+    print("| what grows | size: seconds | exponent of each doubling | fitted |")
+    print("|---|---|---|---:|")
+    print_growth(
+        "pairs of a batch (loss)", [32 * 2**n for n in range(count)], lambda n: loss_step(n, 32, 12), args.repeats
+    )
+    print_growth(
+        "words of a text (loss)", [4 * 2**n for n in range(count)], lambda n: loss_step(128, n, 12), args.repeats
+    )
+    print_growth(
+        "frames of a video (loss)", [4 * 2**n for n in range(count)], lambda n: loss_step(128, 32, n), args.repeats
+    )
     print_growth(
         "videos of a gallery, 256 queries (scores)",
-        [256, 512, 1024, 2048, 4096],
+        [256 * 2**n for n in range(count)],
         lambda n: gallery(n, 256, False),
         args.repeats,
     )
     print_growth(
-        "items of a split (streamed ranks)", [256, 512, 1024, 2048], lambda n: gallery(n, n, True), args.repeats
+        "items of a split (streamed ranks)",
+        [128 * 2**n for n in range(count)],
+        lambda n: gallery(n, n, True),
+        args.repeats,
     )
-    print(f"\n{os.cpu_count()} cores of {platform.machine()}, torch {torch.__version__}; median of {args.repeats}.")
+    pairs = 16 * 2**args.doublings
+    one, two = (seconds_on(processes, pairs, args.repeats) for processes in (1, 2))
+    exponent = np.log2(two / one)
+    print(f"| processes of one thread (loss of {pairs} pairs) | 1: {one:.3f}, 2: {two:.3f} | {exponent:.2f} | - |")
+    print(f"\n{machine()}; median of {args.repeats}.")
 
 
 if __name__ == "__main__":

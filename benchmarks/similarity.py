@@ -9,16 +9,16 @@ product of the real tokens, which no exact way undercuts.
 """
 
 import argparse
-import os
-import platform
-import resource
-import time
-from statistics import median
+import json
 
 import torch
+from measuring import machine, memory, peak_memory, reset_peak, run_apart, seconds_of
+from torch.utils.data import DataLoader
 
-from drl_tvr import DRLConfig, DRLModel, DRLProcessor, DRLTrainer, DRLTrainingArguments, load_benchmark
-from drl_tvr.evaluation import encode_captions, encode_videos, evaluate_retrieval, score_all, stream_ranks
+from drl_tvr import DRLConfig, DRLModel, DRLProcessor, evaluate_retrieval, load_benchmark
+from drl_tvr.data.frame_store import decode_videos
+from drl_tvr.data.loading import CaptionDataset, RetrievalCollator, VideoDataset
+from drl_tvr.evaluation import encode_captions, encode_videos, score_all, stream_ranks
 from drl_tvr.modeling_drl import DRLFeatures
 
 
@@ -71,66 +71,59 @@ def product_only(texts: list[DRLFeatures], videos: list[DRLFeatures], dtype: tor
             block @ other.T
 
 
-def timed(function, *arguments, repeats: int) -> tuple[float, float]:
-    """Median seconds and half their range."""
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        function(*arguments)
-        seconds.append(time.perf_counter() - began)
-    return median(seconds), (max(seconds) - min(seconds)) / 2
+WAYS = {
+    "literal, float32": lambda model, texts, videos: literal_scores(texts, videos),
+    "product alone, float32": lambda model, texts, videos: product_only(texts, videos, torch.float32),
+    "ours, float32": lambda model, texts, videos: score_all(model, texts, videos),
+    "product alone, bfloat16": lambda model, texts, videos: product_only(texts, videos, torch.bfloat16),
+    "ours, bfloat16": lambda model, texts, videos: score_all(model, texts, videos, dtype=torch.bfloat16),
+    "ranks, streamed": lambda model, texts, videos: stream_ranks(model, texts, videos, show_progress=False),
+}
 
 
 @torch.no_grad()
-def print_rates(num_items: int, repeats: int) -> None:
-    """Pairs a second of each way."""
+def measure(way: str, num_items: int, repeats: int) -> dict[str, float]:
+    """Median seconds of scoring `num_items` texts with as many videos, and peak MB over the features."""
+    torch.manual_seed(0)
     model = make_model()
     texts, videos = make_features(num_items, 6, 24, 32), make_features(num_items, 8, 12, 12)
-    some = texts[:4], videos[:4]
-    difference = (score_all(model, *some) - literal_scores(*some)).abs().max()
-    print(f"Largest difference from the literal formula: {difference:.0e}\n")
-    print("| way | pairs | seconds | million pairs/s |")
-    print("|---|---:|---:|---:|")
-    rows = (
-        ("literal, float32", some, lambda: literal_scores(*some)),
-        ("product alone, float32", (texts, videos), lambda: product_only(texts, videos, torch.float32)),
-        ("ours, float32", (texts, videos), lambda: score_all(model, texts, videos)),
-        ("product alone, bfloat16", some, lambda: product_only(*some, torch.bfloat16)),
-        ("ours, bfloat16", some, lambda: score_all(model, *some, dtype=torch.bfloat16)),
-    )
-    for name, (these, those), function in rows:
-        pairs = sum(len(batch.tokens) for batch in these) * sum(len(batch.tokens) for batch in those)
-        seconds, spread = timed(function, repeats=repeats)
-        print(f"| {name} | {pairs:,} | {seconds:.2f} ± {spread:.2f} | {pairs / seconds / 1e6:.3f} |", flush=True)
+    WAYS[way](model, make_features(2, 6, 24, 32), make_features(2, 8, 12, 12))  # libraries load at their first use
+    reset_peak("cpu")
+    start = memory("cpu")
+    seconds, spread = seconds_of(lambda: WAYS[way](model, texts, videos), repeats)
+    return {"seconds": seconds, "spread": spread, "megabytes": peak_memory("cpu") - start}
 
 
-def print_streaming(sizes: list[int]) -> None:
-    """Seconds and peak memory of ranks without the matrix."""
+def print_rates(rows: list[tuple[str, int]], repeats: int) -> None:
+    """Pairs a second of each way, and the memory that it takes beside the features."""
     model = make_model()
-    print(
-        "\n| captions x videos | the matrix would take, MB | seconds | million pairs/s | peak over the features, MB |"
-    )
-    print("|---:|---:|---:|---:|---:|")
-    for size in sizes:
-        texts, videos = make_features(size, 6, 24, 32), make_features(size, 8, 12, 12)
-        start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        seconds, _ = timed(stream_ranks, model, texts, videos, repeats=1)
-        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) / 1024
-        cells = f"{size**2 * 4 / 1e6:,.0f} | {seconds:.1f} | {size**2 / seconds / 1e6:.3f} | {peak:,.0f}"
-        print(f"| {size:,} x {size:,} | {cells} |", flush=True)
+    some = make_features(128, 6, 24, 32), make_features(128, 8, 12, 12)
+    with torch.no_grad():
+        difference = (score_all(model, *some) - literal_scores(*some)).abs().max()
+    print(f"Largest difference from the literal formula: {difference:.0e}\n")
+    print("| way | texts x videos | seconds | million pairs/s | times literal | MB |")
+    print("|---|---:|---:|---:|---:|---:|")
+    literal = None
+    for way, num_items in rows:
+        found = run_apart(__file__, [way, num_items, repeats])
+        megabytes = run_apart(__file__, [way, num_items, 1], MALLOC_MMAP_THRESHOLD_="65536")["megabytes"]
+        rate = num_items**2 / found["seconds"] / 1e6
+        literal = literal or rate
+        size = f"{num_items:,} x {num_items:,}"
+        seconds = f"{found['seconds']:.2f} ± {found['spread']:.2f}"
+        print(f"| {way} | {size} | {seconds} | {rate:.3f} | {rate / literal:.1f} | {megabytes:,.0f} |", flush=True)
 
 
 @torch.no_grad()
 def print_bfloat16(folder: str) -> None:
     """Metrics of a trained model of the bundled benchmark in both types."""
-    model, processor = DRLModel.from_pretrained(folder), DRLProcessor.from_pretrained(folder)
-    args = DRLTrainingArguments(folder, report_to="none", use_cpu=True, eval_strategy="no", save_strategy="no")
-    args.load_best_model_at_end = False
-    trainer = DRLTrainer(model=model, args=args, processing_class=processor)
-    data = trainer._decode(load_benchmark("moving-shapes", split="test"))
-    model.eval()
-    videos = encode_videos(model, trainer._eval_batches(data.videos))
-    texts = encode_captions(model, trainer._eval_batches(data.captions))
+    model, processor = DRLModel.from_pretrained(folder).eval(), DRLProcessor.from_pretrained(folder)
+    data = load_benchmark("moving-shapes", split="test")
+    collate = RetrievalCollator(processor)
+    frames = VideoDataset(decode_videos(data.videos, processor.video_processor))
+    videos = encode_videos(model, DataLoader(frames, 128, collate_fn=collate))
+    captions = CaptionDataset(data.captions["caption"][:])
+    texts = encode_captions(model, DataLoader(captions, 128, collate_fn=collate))
     names = [f"{side}_{name}" for side in ("t2v", "v2t") for name in ("R@1", "R@5", "R@10", "MdR", "MnR")]
     print(f"\n| {folder} | {' | '.join(names)} |")
     print("|---|" + "---:|" * len(names))
@@ -143,19 +136,24 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num_items", type=int, default=2048)
+    parser.add_argument("--num_slow", type=int, default=512, help="items for what is slow: literal, bfloat16")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--streamed", type=int, nargs="*", default=[2_500, 10_000])
+    parser.add_argument("--streamed", type=int, nargs="*", default=[2_048, 10_000])
     parser.add_argument("--model", help="folder of a model trained on the bundled benchmark")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    torch.manual_seed(0)
-    print_rates(args.num_items, args.repeats)
-    print_streaming(args.streamed)
+    if args.one:
+        print(json.dumps(measure(*json.loads(args.one))))
+        return
+    slow = ("literal, float32", "product alone, bfloat16", "ours, bfloat16")
+    rows = [(way, args.num_slow if way in slow else args.num_items) for way in list(WAYS)[:-1]]
+    print_rates(rows, args.repeats)
+    if args.streamed:
+        print()
+        print_rates([("ranks, streamed", size) for size in args.streamed], 1)
     if args.model:
         print_bfloat16(args.model)
-    print(
-        f"\n{os.cpu_count()} cores of {platform.machine()}, torch {torch.__version__}; median of {args.repeats} ± half"
-        " the range, but for the ranks."
-    )
+    print(f"\n{machine()}; median of {args.repeats} ± half the range, of one for the ranks.")
 
 
 if __name__ == "__main__":

@@ -3,22 +3,19 @@
     python benchmarks/training_step.py
     python benchmarks/training_step.py --device cuda --towers b32 b16 l14 --batch_size 128
 
-`plain` runs every frame slot through the vision tower, padding too, with eager attention in float32, and takes the
-loss by the literal formulas. Each further row adds one thing. Videos have 12 slots with 8 to 12 real frames, texts 32
-words with 6 to 24 real. Each row is a process of its own; memory is the peak over the loaded model.
+`plain` runs every frame slot through the vision tower and the temporal transformer, padding too, with eager attention
+in float32, and takes the loss by the literal formulas, at a fixed logit scale. Each further row adds one thing. Videos
+have 12 slots with 8 to 12 real frames, texts 32 words with 6 to 24 real. Each row is a process of its own; memory is
+the peak over the loaded model, so with gradients and the optimizer's state. The share counts the FLOPs of a step of
+ours (real frames, all word slots) in the step's time, against a large matrix product of the same type.
 """
 
 import argparse
 import json
-import os
-import platform
-import resource
 import subprocess
-import sys
-import time
-from statistics import median
 
 import torch
+from measuring import machine, matmul_rate, memory, peak_memory, reset_peak, run_apart, seconds_of
 from torch.utils.flop_counter import FlopCounterMode
 from wti_cdcr import literal_loss
 
@@ -79,20 +76,6 @@ def plain_loss(model: DRLModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return literal_loss(text, video, model.config)
 
 
-def matmul_rate(device: str, dtype: torch.dtype) -> float:
-    """FLOP/s of a large matrix product."""
-    size = 8192 if device == "cuda" else 2048
-    a, b = torch.randn(size, size, device=device, dtype=dtype), torch.randn(size, size, device=device, dtype=dtype)
-    seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
-        a @ b
-        if device == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    return 2 * size**3 / median(seconds)
-
-
 def measure(row: str, towers: str, batch_size: int, repeats: int, device: str) -> dict[str, float]:
     """Clips a second, peak MB and the share of the matmul rate."""
     options = ROWS[row]
@@ -112,29 +95,22 @@ def measure(row: str, towers: str, batch_size: int, repeats: int, device: str) -
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        if device == "cuda":
-            torch.cuda.synchronize()
 
-    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step()
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - began)
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) / 1024
-    if device == "cuda":
-        peak = torch.cuda.max_memory_allocated() / 2**20
+    start = memory(device)
+    step()  # compiles, and makes the optimizer's state
+    reset_peak(device)
+    seconds, spread = seconds_of(step, repeats)
+    peak = peak_memory(device) - start
     counter = FlopCounterMode(display=False)
     with counter:
         build_loss = model(**batch, return_loss=True).loss
         build_loss.backward()
-    rate = counter.get_total_flops() / median(seconds)
+    dtype = torch.bfloat16 if bfloat16 else torch.float32
     return {
-        "clips": batch_size / median(seconds),
-        "spread": batch_size / min(seconds) - batch_size / max(seconds),
+        "seconds": seconds,
+        "spread": spread,
         "megabytes": peak,
-        "share": rate / matmul_rate(device, torch.bfloat16 if bfloat16 else torch.float32),
+        "share": counter.get_total_flops() / seconds / matmul_rate(device, dtype),
     }
 
 
@@ -151,23 +127,18 @@ def main() -> None:
     if args.one:
         print(json.dumps(measure(*json.loads(args.one))))
         return
-    print("| towers | step | clips/s | peak over the model, MB | share of the matmul rate in its type |")
-    print("|---|---|---:|---:|---:|")
+    print("| towers | step | seconds | clips/s | peak over the model, MB | share of the matmul rate in its type |")
+    print("|---|---|---:|---:|---:|---:|")
     for towers in args.towers:
         for row in args.rows:
-            one = json.dumps([row, towers, args.batch_size, args.repeats, args.device])
-            done = subprocess.run([sys.executable, __file__, "--one", one], stdout=subprocess.PIPE, text=True)
-            if done.returncode:
-                print(f"| {towers} | {row} | failed ({done.returncode}) | - | - |", flush=True)
+            try:
+                found = run_apart(__file__, [row, towers, args.batch_size, args.repeats, args.device])
+            except subprocess.CalledProcessError as error:
+                print(f"| {towers} | {row} | failed ({error.returncode}) | - | - | - |", flush=True)
                 continue
-            found = json.loads(done.stdout.splitlines()[-1])
-            rate = f"{found['clips']:.3f} ± {found['spread'] / 2:.3f}"
-            print(f"| {towers} | {row} | {rate} | {found['megabytes']:,.0f} | {found['share']:.0%} |", flush=True)
-    name = torch.cuda.get_device_name() if args.device == "cuda" else f"{os.cpu_count()} cores of {platform.machine()}"
-    print(
-        f"\n{name}, torch {torch.__version__}; batch {args.batch_size}, median of {args.repeats} ± half the range. "
-        "FLOPs are those of the real frames and words, forward and backward."
-    )
+            cells = f"{found['seconds']:.2f} ± {found['spread']:.2f} | {args.batch_size / found['seconds']:.3f}"
+            print(f"| {towers} | {row} | {cells} | {found['megabytes']:,.0f} | {found['share']:.0%} |", flush=True)
+    print(f"\n{machine(args.device)}; batch {args.batch_size}, median of {args.repeats} ± half the range.")
 
 
 if __name__ == "__main__":

@@ -10,16 +10,10 @@ before.
 
 import argparse
 import json
-import os
-import platform
-import resource
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from statistics import median
 
 import torch
+from measuring import machine, matmul_rate, memory, peak_memory, reset_peak, run_apart, seconds_of
 
 from drl_tvr import DRLConfig, DRLModel
 from drl_tvr.losses import contrastive_loss, decorrelation_loss, standardize_channels
@@ -77,6 +71,14 @@ def make_loss(name: str, device: str) -> Callable[[DRLFeatures, DRLFeatures], to
     return lambda text, video: model.compare(text, video, return_loss=True).loss
 
 
+def gradients_of(loss_of: Callable, text: DRLFeatures, video: DRLFeatures) -> list[torch.Tensor]:
+    """Of tokens and weights; a padding's weight is given, whatever its gradient."""
+    for side in (text, video):
+        side.tokens.grad = side.weights.grad = None
+    loss_of(text, video).backward()
+    return [x.grad[side.mask.bool()] for side in (text, video) for x in (side.tokens, side.weights)]
+
+
 def measure(name: str, batch_size: int, repeats: int, device: str) -> dict[str, float]:
     """Median seconds of a loss with its gradient, and peak MB over what was there before."""
     loss_of = make_loss(name, device)
@@ -84,51 +86,23 @@ def measure(name: str, batch_size: int, repeats: int, device: str) -> dict[str, 
     text, video = make_features(batch_size, 6, 24, 32, device), make_features(batch_size, 8, 12, 12, device)
     small = make_features(2, 6, 24, 32, device), make_features(2, 8, 12, 12, device)
     loss_of(*small).backward()  # libraries load at their first use
-    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds = []
-    for _ in range(repeats):
-        for tensor in (text.tokens, text.weights, video.tokens, video.weights):
-            tensor.grad = None
-        began = time.perf_counter()
-        loss = loss_of(text, video)
-        loss.backward()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) / 1024
-    if device == "cuda":
-        peak = torch.cuda.max_memory_allocated() / 2**20
-    gradient = sum(
-        tensor.grad[side.mask.bool()].double().square().sum()  # a padding's weight is given, whatever its gradient
-        for side in (text, video)
-        for tensor in (side.tokens, side.weights)
-    )
-    return {
-        "seconds": median(seconds),
-        "spread": max(seconds) - min(seconds),
-        "megabytes": peak,
-        "loss": loss.item(),
-        "gradient": gradient.sqrt().item(),
-    }
+    reset_peak(device)
+    start = memory(device)
+    seconds, spread = seconds_of(lambda: gradients_of(loss_of, text, video), repeats)
+    return {"seconds": seconds, "spread": spread, "megabytes": peak_memory(device) - start}
 
 
-def matmul_rate(device: str) -> float:
-    """GFLOP/s of a large float32 matrix product."""
-    a, b = torch.randn(2048, DIM, device=device), torch.randn(DIM, 2048, device=device)
-    seconds = []
-    for _ in range(20):
-        began = time.perf_counter()
-        a @ b
-        if device == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    return 2 * 2048 * DIM * 2048 / median(seconds) / 1e9
-
-
-def run_apart(one: str, **env: str) -> dict[str, float]:
-    """One measurement in a process of its own."""
-    command = [sys.executable, __file__, "--one", one]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, env={**os.environ, **env}).stdout)
+def largest_difference(batch_size: int, device: str) -> tuple[float, float]:
+    """Of ours from the literal formulas: of the loss, and of any entry of a gradient over its largest."""
+    sides, losses, gradients = [], [], []
+    ours = make_loss("ours", device)
+    for loss_of in (ours, make_loss("literal", device)):
+        torch.manual_seed(0)
+        sides = make_features(batch_size, 6, 24, 32, device), make_features(batch_size, 8, 12, 12, device)
+        losses.append(loss_of(*sides).item())
+        gradients.append(gradients_of(loss_of, *sides))
+    entries = [((a - b).abs().max() / b.abs().max()).item() for a, b in zip(*gradients, strict=True)]
+    return abs(losses[0] - losses[1]), max(entries)
 
 
 def main() -> None:
@@ -143,32 +117,27 @@ def main() -> None:
     if args.one:
         print(json.dumps(measure(*json.loads(args.one))))
         return
-    print(f"A float32 matrix product runs at {matmul_rate(args.device):,.0f} GFLOP/s.\n")
-    print("| batch | literal, s | MB | ours, s | MB | loss, ours - literal | gradient's norm, relative |")
-    print("|---:|---:|---:|---:|---:|---:|---:|")
+    print(f"A float32 matrix product runs at {matmul_rate(args.device) / 1e9:,.0f} GFLOP/s.")
+    loss, entry = largest_difference(min(args.batch_sizes), args.device)
+    print(f"At the smallest batch losses differ by {loss:.0e}, gradients by {entry:.0e} of their largest entry.\n")
+    print("| batch | literal, s | MB | ours, s | MB | times faster |")
+    print("|---:|---:|---:|---:|---:|---:|")
     for batch_size in args.batch_sizes:
-        cells, results = [], {}
+        cells, seconds = [], {}
         for name in ("literal", "ours"):
             if name == "literal" and batch_size > args.largest_literal:
                 cells.append("- | -")
                 continue
-            one = json.dumps([name, batch_size, args.repeats, args.device])
-            found = results[name] = run_apart(one)
+            arguments = [name, batch_size, args.repeats, args.device]
+            found = run_apart(__file__, arguments)
             # Without it glibc keeps freed memory for itself, and the resident set says little of what is in use. It
             # costs time, so time is measured apart.
-            megabytes = run_apart(one, MALLOC_MMAP_THRESHOLD_="65536")["megabytes"]
-            cells.append(f"{found['seconds']:.3f} ± {found['spread'] / 2:.3f} | {megabytes:,.0f}")
-        differences = "- | -"
-        if len(results) == 2:
-            ours, literal = results["ours"], results["literal"]
-            relative = abs(ours["gradient"] / literal["gradient"] - 1)
-            differences = f"{ours['loss'] - literal['loss']:.0e} | {relative:.0e}"
-        print(f"| {batch_size} | {' | '.join(cells)} | {differences} |", flush=True)
-    device = torch.cuda.get_device_name() if args.device == "cuda" else f"{os.cpu_count()} cores of "
-    print(
-        f"\n{device}{platform.machine() if args.device == 'cpu' else ''}, torch {torch.__version__}; "
-        f"median of {args.repeats} ± half the range."
-    )
+            megabytes = run_apart(__file__, arguments, MALLOC_MMAP_THRESHOLD_="65536")["megabytes"]
+            cells.append(f"{found['seconds']:.3f} ± {found['spread']:.3f} | {megabytes:,.0f}")
+            seconds[name] = found["seconds"]
+        ratio = f"{seconds['literal'] / seconds['ours']:.0f}" if len(seconds) == 2 else "-"
+        print(f"| {batch_size} | {' | '.join(cells)} | {ratio} |", flush=True)
+    print(f"\n{machine(args.device)}; median of {args.repeats} ± half the range.")
 
 
 if __name__ == "__main__":

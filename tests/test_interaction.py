@@ -342,7 +342,7 @@ def test_a_nan_among_real_tokens_is_not_lost():
 def test_an_item_without_a_real_token_is_refused():
     arguments = ragged()
     arguments[5][1] = 0
-    with pytest.raises(ValueError, match="Item 1 of 3 has no real token"):
+    with pytest.raises(ValueError, match="The video 1 of 3 has no real token"):
         weighted_token_wise_interaction(*arguments)
 
 
@@ -351,3 +351,36 @@ def test_no_items_give_an_empty_matrix(side: int):
     arguments = ragged()
     arguments[side : side + 3] = [tensor[:0] for tensor in arguments[side : side + 3]]
     assert weighted_token_wise_interaction(*arguments).shape == ((0, 3) if side == 0 else (4, 0))
+
+
+@pytest.mark.parametrize("wrong", [1, 2, 4, 5])
+def test_tokens_weights_and_mask_of_unlike_shapes_are_refused(wrong: int):
+    arguments = ragged()
+    arguments[wrong] = arguments[wrong][:, :-1]
+    with pytest.raises(ValueError, match=f"of the {'text' if wrong < 3 else 'video'} side must agree"):
+        weighted_token_wise_interaction(*arguments)
+
+
+def test_an_unknown_rule_for_padding_is_refused():
+    with pytest.raises(ValueError, match="got 'Zero'"):
+        weighted_token_wise_interaction(*ragged(), "Zero")
+
+
+def test_a_second_derivative_is_refused_and_not_zero():
+    arguments = ragged()
+    arguments[0].requires_grad_()
+    scores = weighted_token_wise_interaction(*arguments)
+    with pytest.raises(NotImplementedError, match="no second derivative"):
+        torch.autograd.grad(scores.sum(), arguments[0], create_graph=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_tokens_of_any_length(dtype: torch.dtype):
+    """Lengths are taken in float32: of a token of zeros, and of one whose squares float16 can't hold."""
+    arguments = ragged(dtype=torch.float32)
+    arguments[0][0, 0] = 0.0
+    arguments[3][2, 0] = 3e4 * arguments[3][2, 0].sign()
+    plain = weighted_token_wise_interaction(*arguments)
+    half = [x.to(dtype) if number in (0, 3) else x for number, x in enumerate(arguments)]
+    torch.testing.assert_close(weighted_token_wise_interaction(*half), plain, rtol=0, atol=1e-2)
+    torch.testing.assert_close(weighted_token_wise_interaction(*arguments, dtype=dtype), plain, rtol=0, atol=1e-2)

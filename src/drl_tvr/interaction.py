@@ -59,6 +59,23 @@ def mask_similarity(
     return similarity.masked_fill(~real, torch.finfo(similarity.dtype).min)
 
 
+def check_side(side: str, tokens: torch.Tensor, weights: torch.Tensor, mask: torch.Tensor) -> None:
+    """Refuse tokens, weights and mask that don't belong together.
+
+    Raises:
+        `ValueError`: Names the side and what was found.
+    """
+    if not tokens.shape[:-1] == weights.shape == mask.shape:
+        raise ValueError(
+            f"Tokens, weights and mask of the {side} side must agree in items and tokens, got shapes "
+            f"{tuple(tokens.shape)}, {tuple(weights.shape)} and {tuple(mask.shape)}."
+        )
+    empty = ~mask.bool().any(dim=-1)
+    if empty.any():
+        number = empty.nonzero()[0].item()
+        raise ValueError(f"The {side} {number} of {len(mask)} has no real token: its mask is 0 everywhere.")
+
+
 def weighted_token_wise_interaction(
     text_tokens: torch.Tensor,
     text_weights: torch.Tensor,
@@ -68,6 +85,7 @@ def weighted_token_wise_interaction(
     video_mask: torch.Tensor,
     padding_similarity: str = "ignore",
     max_elements: int = 2**24,
+    dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
     r"""Weighted token-wise interaction (WTI; TI with uniform weights), section 3.3 of the paper:
 
@@ -82,13 +100,16 @@ def weighted_token_wise_interaction(
         video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`): 1 for real frames.
         padding_similarity (`str`, *optional*, defaults to `"ignore"`): See [`mask_similarity`].
         max_elements (`int`, *optional*, defaults to 2**24): Texts and videos are taken in blocks of at most so many
-            cosines. The default's 64 MiB, once more in the backward pass, do for any number of pairs.
+            cosines: 64 MiB by default, and as much again in the backward pass, which keeps 6 bytes for every word with
+            every video and every frame with every text.
+        dtype (`torch.dtype`, *optional*): What tokens of unit length are multiplied in, as bfloat16; by default their
+            own type.
 
     Returns:
         `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities between -1 and 1.
 
     Raises:
-        `ValueError`: When an item has no real token.
+        `ValueError`: When shapes don't agree, or an item has no real token.
 
     Example:
 
@@ -103,14 +124,21 @@ def weighted_token_wise_interaction(
     ... )
     tensor([[0.7500]])
     ```"""
+    for side, tokens, weights, mask in (
+        ("text", text_tokens, text_weights, text_mask),
+        ("video", frame_tokens, frame_weights, video_mask),
+    ):
+        check_side(side, tokens, weights, mask)
+    if padding_similarity not in ("ignore", "zero"):
+        raise ValueError(f"`padding_similarity` must be 'ignore' or 'zero', got {padding_similarity!r}.")
     if not len(text_tokens) or not len(frame_tokens):
-        return text_tokens.new_zeros(len(text_tokens), len(frame_tokens))
+        return text_weights.new_zeros(len(text_tokens), len(frame_tokens))
     # As square as can be: a product of long sides does most for what it reads.
     (num_texts, num_tokens), num_frames = text_mask.shape, video_mask.shape[1]
     texts_per_block = min(num_texts, max(1, math.isqrt(max_elements) // num_tokens))
     videos_per_block = max(1, max_elements // (texts_per_block * num_tokens * num_frames))
     texts, videos = (
-        [pack_tokens(*block) for block in zip(*(tensor.split(size) for tensor in item), strict=True)]
+        [pack_tokens(*block, dtype) for block in zip(*(tensor.split(size) for tensor in item), strict=True)]
         for size, item in (
             (texts_per_block, (text_tokens, text_weights, text_mask)),
             (videos_per_block, (frame_tokens, frame_weights, video_mask)),

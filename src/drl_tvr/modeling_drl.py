@@ -233,8 +233,8 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
             pixels = self._normalize_pixels(pixels).masked_fill(~video_mask.bool()[real][:, None, None, None], 0.0)
         pooled = self.vision_model(pixel_values=pixels).pooler_output
         frames = self.visual_projection(pooled)  # (num_real_frames, dim)
-        tokens = frames.new_zeros(*real.shape, frames.shape[-1])
-        tokens[real] = frames  # (num_videos, num_frames, dim)
+        # A scatter whose shapes are known beforehand, for `torch.compile`: (num_videos, num_frames, dim).
+        tokens = frames.new_zeros(*real.shape, frames.shape[-1]).masked_scatter(real[..., None], frames)
         if self.temporal_encoder is not None:
             tokens = self.temporal_encoder(tokens, video_mask)
         return self._finish(tokens, video_mask, self.frame_token_weights)
@@ -280,13 +280,14 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
                 return at_least_float32(self.pair_mlp(normalize(text_vectors), normalize(video_vectors)))
             return dot_product(text_vectors, video_vectors)
         return weighted_token_wise_interaction(
-            text_tokens if dtype is None else text_tokens.to(dtype),
+            text_tokens,
             text.weights,
             text.mask,
-            frame_tokens if dtype is None else frame_tokens.to(dtype),
+            frame_tokens,
             video.weights,
             video.mask,
             self.config.padding_similarity,
+            dtype=dtype,
         )
 
     @without_autocast

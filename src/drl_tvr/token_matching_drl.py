@@ -8,7 +8,6 @@ rows, and each maximum is a running maximum over slabs that shrink.
 from typing import NamedTuple
 
 import torch
-from torch.autograd.function import once_differentiable
 
 
 class PackedTokens(NamedTuple):
@@ -29,19 +28,19 @@ class PackedTokens(NamedTuple):
     order: torch.Tensor
 
 
-def pack_tokens(tokens: torch.Tensor, weights: torch.Tensor, mask: torch.Tensor) -> PackedTokens:
+def pack_tokens(
+    tokens: torch.Tensor, weights: torch.Tensor, mask: torch.Tensor, dtype: torch.dtype | None = None
+) -> PackedTokens:
     """Drop the padding, and scale the rest to unit length.
 
     Args:
         tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Tokens.
         weights (`torch.Tensor` of shape `(num_items, num_tokens)`): Their weights.
-        mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens.
+        mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens, at least one an item.
+        dtype (`torch.dtype`, *optional*): Of the tokens of unit length; by default that of `tokens`.
 
     Returns:
         [`PackedTokens`]
-
-    Raises:
-        `ValueError`: When an item has no real token.
     """
     mask = mask.bool()
     num_tokens = mask.shape[1]
@@ -51,11 +50,11 @@ def pack_tokens(tokens: torch.Tensor, weights: torch.Tensor, mask: torch.Tensor)
     real = torch.arange(num_tokens, device=mask.device)[:, None] < lengths
     positions = positions[real]  # (num_real_tokens,)
     slabs = [count for count in real.sum(dim=1).tolist() if count]
-    if not slabs or slabs[0] < len(mask):
-        raise ValueError(f"Item {order[-1].item()} of {len(mask)} has no real token: its mask is 0 everywhere.")
     real_tokens = tokens.flatten(0, 1).index_select(0, positions)
+    if tokens.dtype.itemsize < 4:  # a length in half precision overflows, or rounds a whole token
+        real_tokens = real_tokens.float()
     return PackedTokens(
-        tokens=torch.nn.functional.normalize(real_tokens, dim=-1),
+        tokens=torch.nn.functional.normalize(real_tokens, dim=-1).to(dtype or tokens.dtype),
         weights=weights.flatten().index_select(0, positions),
         slabs=slabs,
         padded=lengths < num_tokens,
@@ -143,9 +142,10 @@ class BestMatches(torch.autograd.Function):
         return by_words + by_frames
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, gradient):
         """Gradients of words, their weights, frames and their weights."""
+        if torch.is_grad_enabled():  # by `create_graph=True`
+            raise NotImplementedError("(W)TI has no second derivative.")
         words, word_weights, frames, frame_weights, best_frame, best_word, frame_index, word_index = ctx.saved_tensors
         word_slabs, frame_slabs = ctx.slabs
         of_best_frame = spread_over_slabs(gradient, word_slabs, 0)  # (num_words, num_videos)

@@ -70,3 +70,20 @@ def test_owners_that_do_not_fit_are_refused(model, encoded):
         stream_ranks(model, *encoded, show_progress=False)
     with pytest.raises(ValueError, match="Video 5 has no caption"):
         stream_ranks(model, *encoded, [0, 1, 2, 3, 4] + [0] * 7, show_progress=False)
+
+
+def test_where_padding_scores_batches_must_be_padded_alike(make_tiny_model, encoded):
+    model = make_tiny_model(interaction="wti", padding_similarity="zero").eval()
+    with pytest.raises(ValueError, match=r"padded to \[5, 6, 7\] tokens"):
+        score_all(model, *encoded)
+    with pytest.raises(ValueError, match="padded to"):
+        stream_ranks(model, *encoded, OWNERS["grouped"], show_progress=False)
+
+
+def test_nothing_to_score_is_refused(model, encoded):
+    with pytest.raises(ValueError, match="nothing to score"):
+        score_all(model, [], encoded[1])
+    with pytest.raises(ValueError, match="nothing to score"):
+        stream_ranks(model, [], encoded[1], [], show_progress=False)
+    with pytest.raises(ValueError, match="`block_size` must be at least 1"):
+        score_all(model, *encoded, block_size=0)

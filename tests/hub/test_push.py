@@ -19,6 +19,7 @@ from drl_tvr.hub import PublishError, push_checkpoint, sampling_of, write_model_
 TEXTS = ["a dog runs", "the cat sleeps on a wall"]
 CODE = {
     "configuration_drl.py",
+    "decorrelation_drl.py",
     "encoders_drl.py",
     "interaction.py",
     "losses.py",
@@ -27,6 +28,7 @@ CODE = {
     "pair_scoring_drl.py",
     "processing_drl.py",
     "publishing_drl.py",
+    "token_matching_drl.py",
     "video_container_drl.py",
     "video_decoding_drl.py",
     "video_errors_drl.py",
@@ -139,9 +141,10 @@ def test_what_is_published_loads_where_the_package_is_not_installed(client, hub,
     print("\\n" + json.dumps(found))  # transformers asked for leave first, on the same line
     """.replace("\n    ", "\n")
     found = ask_client(code, hub, tmp_path / "home", package=False)
-    assert found["main"] == score(sharded, video)
-    assert found["v1"] == found["parts"] == score(plain, video)
-    assert found["experiment"] == found["secret with a token"] == score(other, video)
+    # To the last digit but one: how a matrix product rounds depends on where its memory lies.
+    folders = {"main": sharded, "v1": plain, "parts": plain, "experiment": other, "secret with a token": other}
+    for name, folder in folders.items():
+        assert found[name] == [pytest.approx(row, rel=1e-6) for row in score(folder, video)]
     assert len({str(found[name]) for name in ("main", "v1", "experiment")}) == 3  # or the revisions prove nothing
     for name in ("refused", "refused again"):
         assert "trust_remote_code=True" in found[name] and "custom code" in found[name]
@@ -153,7 +156,10 @@ def test_what_is_published_loads_where_the_package_is_not_installed(client, hub,
     # Where the package is, it is the code: no file of the repository is imported, and none is fetched.
     code = "import drl_tvr" + SCORES.format(texts=TEXTS, video=video)
     code += 'print(json.dumps([scores("alice/plain"), sorted(x for x in sys.modules if "transformers_modules" in x)]))'
-    assert ask_client(code, hub, tmp_path / "home2", package=True) == [score(sharded, video), []]
+    assert ask_client(code, hub, tmp_path / "home2", package=True) == [
+        [pytest.approx(row, rel=1e-6) for row in score(sharded, video)],
+        [],
+    ]
     assert not list((tmp_path / "home2").rglob("*_drl.py")) and list((tmp_path / "home").rglob("*_drl.py"))
 
 
@@ -393,6 +399,6 @@ def test_the_trainer_publishes_its_model_with_its_card_and_results(
         f'name = "alice/trained-{strategy}"' in card
         and "Test split of moving-shapes: 10 captions, 10 videos, all of" in card
     )
-    assert f"| text to video | {metrics['test_t2v_R@1']:.1f} |" in card
+    assert f"| text to video | {metrics['test_t2v_R@1']:.1f} (" in card
     assert "best t2v_R@1 on the validation split" in card and "| steps | 2 |" in card
     assert np.isclose(json.loads(files["test_results.json"])["test_t2v_R@1"], metrics["test_t2v_R@1"])

@@ -148,6 +148,7 @@ def decode_videos(
         _clear_leftovers(folder / INCOMPLETE)
         missing = {file: clip for file, clip in zip(files, clips, strict=True) if not whole[file]}
         _decode(missing, len(set(files)), video_processor, num_processes or _num_cores())
+        _clear_leftovers(folder / INCOMPLETE)  # a killed run's workers may have outlived it for a moment
     if video_processor.allow_truncated:
         _say_truncated(files, clips)
     return StoredFrames(files)

@@ -75,8 +75,23 @@ def take_features(batches: list[DRLFeatures], items: torch.Tensor) -> DRLFeature
     return taken
 
 
-def item_blocks(batches: list[DRLFeatures], block_size: int) -> list[torch.Tensor]:
-    """Numbers of all items of `batches`, in order, at most `block_size` at a time."""
+def item_blocks(model: DRLModel, batches: list[DRLFeatures], block_size: int) -> list[torch.Tensor]:
+    """Numbers of all items of `batches`, in order, at most `block_size` at a time.
+
+    Raises:
+        `ValueError`: When there are none, or padding scores and the batches have unlike amounts of it.
+    """
+    if block_size < 1:
+        raise ValueError(f"`block_size` must be at least 1, got {block_size}.")
+    if not batches:
+        raise ValueError("There is nothing to score: an empty list of encoded batches.")
+    widths = sorted({batch.mask.shape[1] for batch in batches})
+    padding_scores = model.config.padding_similarity == "zero" and model.config.interaction in ("ti", "wti")
+    if padding_scores and len(widths) > 1:
+        raise ValueError(
+            f"The batches are padded to {widths} tokens, and with `padding_similarity='zero'` scores depend on that: "
+            "pad all alike, as `pad_to_max_length` and `pad_to_max_frames` of the processor do."
+        )
     return list(torch.arange(sum(len(batch.tokens) for batch in batches)).split(block_size))
 
 
@@ -100,8 +115,11 @@ def score_all(
 
     Returns:
         `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities without the logit scale, float32, on the CPU.
+
+    Raises:
+        `ValueError`: When there is nothing to score, or padding scores and the batches have unlike amounts of it.
     """
-    text_blocks, video_blocks = item_blocks(texts, block_size), item_blocks(videos, block_size)
+    text_blocks, video_blocks = item_blocks(model, texts, block_size), item_blocks(model, videos, block_size)
     similarity = torch.empty(sum(map(len, text_blocks)), sum(map(len, video_blocks)))
     for columns in video_blocks:
         video = take_features(videos, columns)

@@ -58,7 +58,8 @@ def stream_ranks(
         videos (`list[DRLFeatures]`): Encoded videos.
         caption_to_video (`Sequence[int]`, *optional*, defaults to `range(num_captions)`): Video of each caption.
         block_size (`int`, *optional*, defaults to 1024): Texts, and videos, of a tile; beside the features, memory
-            follows this number alone.
+            follows this number alone. The captions of one video stay together: a video with more of them makes a
+            larger tile.
         dtype (`torch.dtype`, *optional*): What (W)TI's tokens are multiplied in, as bfloat16.
         show_progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
@@ -67,10 +68,10 @@ def stream_ranks(
         caption, of shape `(num_videos,)`; in halves, from 1.
 
     Raises:
-        `ValueError`: For a NaN among the scores, or when `caption_to_video` doesn't fit.
+        `ValueError`: For a NaN among the scores, when `caption_to_video` doesn't fit, or as in [`score_all`].
     """
-    columns = [block.numpy() for block in item_blocks(videos, block_size)]
-    num_captions, num_videos = sum(len(batch.tokens) for batch in texts), sum(map(len, columns))
+    columns = [block.numpy() for block in item_blocks(model, videos, block_size)]
+    num_captions, num_videos = sum(map(len, item_blocks(model, texts, block_size))), sum(map(len, columns))
     owners = check_owners(caption_to_video, num_captions, num_videos)
     rows = list(caption_blocks(owners, block_size))
 

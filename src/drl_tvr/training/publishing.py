@@ -46,7 +46,8 @@ class PublishingTrainer(CheckpointingTrainer):
             return
         metrics, provenance = self._results or (None, (self.train_dataset or self.eval_dataset).data.provenance)
         model = self.accelerator.unwrap_model(self.model)
-        self._cost = self._cost or measure_cost(model, self.processing_class)
+        if self._cost is None and not self.is_fsdp_enabled:  # which leaves a process a part of the model
+            self._cost = measure_cost(model, self.processing_class)
         judge = self.eval_dataset if self.args.load_best_model_at_end else None
         write_model_card(
             self.args.output_dir,
