@@ -88,13 +88,13 @@ def test_the_hashes_know_weights_videos_and_captions(evaluate, folder, small_roo
     assert [len({pair[index] for pair in hashes}) for index in (0, 1)] == [2, 2] and len(hashes) == 3
 
 
-def test_normalised_scores_stand_beside_the_plain_ones(evaluate):
+def test_normalised_scores_stand_beside_the_plain_ones(evaluate, folder):
     _, _, plain = evaluate("one")
     code, said, result = evaluate("one", "--normalization", "dsl", "qb-norm", "--bank-size", "7")
     assert code == 0 and result.metrics == plain.metrics and result.ranks == plain.ranks
     assert "all test queries at once" in said and "captions of the training split" in said
     scale = 1 / result.normalized["dsl"]["settings"]["temperature"]
-    assert scale == pytest.approx(DRLModel.from_pretrained(plain.model["name"]).logit_scale.exp().item())
+    assert scale == pytest.approx(DRLModel.from_pretrained(folder / "one").logit_scale.exp().item())
     assert list(result.normalized["dsl"]["ranks"]) == ["t2v", "v2t"]
     assert result.normalized["dsl"]["ranks"] != result.ranks
     assert list(result.normalized["qb-norm"]["ranks"]) == ["t2v"]
