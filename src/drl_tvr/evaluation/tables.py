@@ -28,7 +28,10 @@ def format_result(result: EvaluationResult) -> str:
         lines.append("Not the complete split: these figures can't stand beside results on all of it.")
     lines += ["", "No score normalisation:", *format_scores(result.metrics, result.intervals)]
     for name, scores in result.normalized.items():
-        settings = ", ".join(f"{key} {value:.4g}" for key, value in scores.get("settings", {}).items())
+        values = {key: f" = {value:.4g}" for key, value in scores.get("values", {}).items()}
+        settings = ", ".join(
+            f"{key} {value}{values.get(key, '')}" for key, value in scores.get("settings", {}).items()
+        )
         lines += ["", f"Under {name} ({settings}), a protocol of its own.", f"It needs {scores.get('needs')}:"]
         lines += format_scores(scores["metrics"], scores["intervals"])
     lines += [

@@ -50,8 +50,8 @@ class DRLTrainingArguments(TrainingArguments):
             folder that holds an earlier run.
 
     Raises:
-        `ValueError`: For another `hub_strategy`, a negative learning rate, a chunk without pairs, or chunks with what makes the backward pass
-            its own: DeepSpeed and the LOMO optimisers.
+        `ValueError`: For another `hub_strategy`, a negative learning rate, a chunk without pairs, or chunks with what
+            makes the backward pass its own: DeepSpeed and the LOMO optimisers.
     """
 
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the new modules."})
