@@ -303,6 +303,12 @@ def link_out(folder: Path) -> None:
     (folder / "val_results.json").symlink_to(folder.parent / "secret.json")
 
 
+def split_processor(folder: Path) -> None:
+    config = json.loads((folder / "processor_config.json").read_text())
+    (folder / "video_preprocessor_config.json").write_text(json.dumps(config.pop("video_processor")))
+    (folder / "processor_config.json").write_text(json.dumps(config))
+
+
 def name_shard(folder: Path, shard: str) -> None:
     (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
@@ -331,6 +337,7 @@ def name_shard(folder: Path, shard: str) -> None:
         (lambda folder: (folder / "model.safetensors.index.json").write_text("{}"), "has both model.safetensors and"),
         (lambda folder: name_shard(folder, "gone.safetensors"), "has no gone.safetensors, which"),
         (lambda folder: name_shard(folder, "../run2/x.safetensors"), "names '../run2/x.safetensors', expected"),
+        (split_processor, "processor_config.json has no `video_processor`"),
         (link_out, "val_results.json is a link to .*secret.json, outside"),
     ],
 )
