@@ -190,7 +190,8 @@ def test_exactly_what_belongs_there_is_published_and_the_folder_stays_as_it_is(c
     assert published == json.loads(before["config.json"])
 
 
-def test_a_new_card_uploads_no_weights_and_nothing_new_makes_no_commit(client, hub, save):
+def test_a_new_card_uploads_no_weights_and_nothing_new_makes_no_commit(client, hub, save, caplog):
+    caplog.set_level("INFO", logger="drl_tvr")
     folder = save()
     first = push_checkpoint(folder, "alice/card")
     assert hub.uploaded() != []
@@ -204,7 +205,9 @@ def test_a_new_card_uploads_no_weights_and_nothing_new_makes_no_commit(client, h
     repo = hub.repos["alice/card"]
     old, new = repo.commits[first.oid], repo.commits[second.oid]
     assert {name for name in new if new[name] != old.get(name)} == {"README.md"}
+    assert "Nothing has changed" not in caplog.text
     assert push_checkpoint(folder, "alice/card").oid == second.oid
+    assert f"Nothing has changed: alice/card stays at {second.oid}." in caplog.text
 
 
 def test_shards_replace_a_single_file_and_back(client, hub, save):
@@ -420,7 +423,10 @@ def test_the_trainer_publishes_its_model_with_its_card_and_results(hub, make_tra
     card = files["README.md"].decode()
     assert 'name = "alice/trained"' in card and "Test split of moving-shapes: 10 captions, 10 videos, all of" in card
     assert f"| text to video | {metrics['test_t2v_R@1']:.1f}" in card
-    assert "best t2v_R@1 on the validation split" in card and "| steps | 2" in card
+    assert (
+        "best t2v_R@1 on the validation split" in card
+        and f"| steps | 2, kept: step {trainer.state.best_global_step} |" in card
+    )
     assert np.isclose(json.loads(files["test_results.json"])["test_t2v_R@1"], metrics["test_t2v_R@1"])
     # Neither the token nor a place on this machine: in what is published, in any commit, nor, the token, on disk.
     for commit in repo.commits:

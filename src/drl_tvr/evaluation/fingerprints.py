@@ -29,7 +29,8 @@ def describe_model(model: DRLModel, processor: DRLProcessor, name_or_path: str |
 
     Returns:
         `dict`: `name` (of a folder the last part: its place on this machine tells others nothing), `sha256` (of each
-        safetensors file), `parameters`, `interaction`, `temporal_encoder`, `padding_similarity`, `dtype`, and `fps`, `max_frames` and `max_words` of the processor.
+        safetensors file), `parameters`, `interaction`, `temporal_encoder`, `padding_similarity`, `dtype`, and `fps`,
+        `max_frames` and `max_words` of the processor.
 
     Raises:
         `FileNotFoundError`: When there are no safetensors.

@@ -6,6 +6,7 @@ from .results import EvaluationResult
 
 METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
+NO_WIDTH = "An interval without width is no certainty: resampling can't show what never occurred."
 
 
 def format_result(result: EvaluationResult) -> str:
@@ -40,6 +41,9 @@ def format_result(result: EvaluationResult) -> str:
         "would change,",
         "not what another training seed would.",
     ]
+    scored = (result.intervals, *(scores["intervals"] for scores in result.normalized.values()))
+    if any("R@" in metric and low == high for of in scored for metric, (low, high) in of.items()):
+        lines += [NO_WIDTH, "N hits of N, or none, leave room for about 300 / N percent."]
     return "\n".join(lines)
 
 
@@ -112,6 +116,7 @@ def format_comparison(
         ]
     lines += [
         "",
+        *([NO_WIDTH] if any("R@" in metric and of.low == of.high for metric, of in differences.items()) else []),
         "Noise here is the choice of test queries. Another training seed is not in it: for a claim about a method, ",
         "train each with several seeds. And choose the metric before looking: of ten, one may differ by chance.",
     ]

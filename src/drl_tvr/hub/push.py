@@ -96,12 +96,16 @@ def push_checkpoint(
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         contents = contents_to_publish(files, repo_id)
+        before = api.model_info(repo_id, revision=revision).sha
         there = api.list_repo_files(repo_id, revision=revision)
         stale = [name for name in there if matches(name, STALE) and name not in contents]
         additions = [CommitOperationAdd(name, content) for name, content in contents.items()]
         deletions = [CommitOperationDelete(name) for name in stale]
         # `upload_folder` may make several commits of one folder.
-        return api.create_commit(repo_id, [*additions, *deletions], commit_message=message, revision=revision)
+        commit = api.create_commit(repo_id, [*additions, *deletions], commit_message=message, revision=revision)
+        if commit.oid == before:
+            logger.info("Nothing has changed: %s stays at %s.", repo_id, before)
+        return commit
     except OSError:  # what the Hub refuses says so itself
         raise
     except (HTTPError, RuntimeError) as error:

@@ -57,6 +57,7 @@ class PublishingTrainer(CheckpointingTrainer):
             sampling_of(self.processing_class),
             provenance,
             steps=self.state.global_step,
+            kept_step=self.state.best_global_step if self.args.load_best_model_at_end else None,
             train_seconds=self._train_seconds,
             metrics=metrics,
             intervals=self._intervals,
