@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from drl_tvr import DRLModel, evaluate_retrieval, load_benchmark
 from drl_tvr.cli import main
-from drl_tvr.evaluation import EvaluationResult
+from drl_tvr.evaluation import EvaluationResult, evaluator
 
 
 @pytest.fixture(scope="module")
@@ -88,17 +89,78 @@ def test_the_hashes_know_weights_videos_and_captions(evaluate, folder, small_roo
     assert [len({pair[index] for pair in hashes}) for index in (0, 1)] == [2, 2] and len(hashes) == 3
 
 
-def test_normalised_scores_stand_beside_the_plain_ones(evaluate):
+def test_normalised_scores_stand_beside_the_plain_ones(evaluate, folder):
     _, _, plain = evaluate("one")
-    code, said, result = evaluate("one", "--normalization", "dsl", "qb-norm", "--bank-size", "7")
+    code, said, result = evaluate("one", "--normalization", "dsl", "--normalization", "qb-norm", "--bank-size", "7")
     assert code == 0 and result.metrics == plain.metrics and result.ranks == plain.ranks
     assert "all test queries at once" in said and "captions of the training split" in said
-    scale = 1 / result.normalized["dsl"]["settings"]["temperature"]
-    assert scale == pytest.approx(DRLModel.from_pretrained(plain.model["name"]).logit_scale.exp().item())
+    assert result.normalized["dsl"]["settings"] == {"temperature": "1 / logit_scale"}
+    scale = 1 / result.normalized["dsl"]["values"]["temperature"]
+    assert f"temperature 1 / logit_scale = {1 / scale:.4g}" in said
+    assert scale == pytest.approx(DRLModel.from_pretrained(folder / "one").logit_scale.exp().item())
     assert list(result.normalized["dsl"]["ranks"]) == ["t2v", "v2t"]
     assert result.normalized["dsl"]["ranks"] != result.ranks
     assert list(result.normalized["qb-norm"]["ranks"]) == ["t2v"]
     assert result.normalized["qb-norm"]["settings"] == {"temperature": 0.05, "bank_captions": 7}
+
+
+def test_models_of_other_logit_scales_are_compared_under_one_rule(evaluate, folder, capsys):
+    model = DRLModel.from_pretrained(folder / "two")
+    with torch.no_grad():
+        model.logit_scale.add_(0.5)
+    model.save_pretrained(folder / "warmer")
+    for path in (folder / "two").glob("*.json"):
+        shutil.copy(path, folder / "warmer")
+    results = [evaluate(x, "--normalization", "dsl", "--output", f"{x}.json")[2] for x in ("one", "warmer")]
+    temperatures = [result.normalized["dsl"]["values"]["temperature"] for result in results]
+    assert temperatures[0] != temperatures[1]
+    assert main(["compare", "one.json", "warmer.json", "--normalization", "dsl"]) == 0
+    assert "Scores under dsl" in capsys.readouterr().out
+
+
+def test_a_flag_may_stand_before_the_model(folder, small_root, tmp_path, capsys):
+    given = ["--benchmark", "moving-shapes", "--root", str(small_root), "--frame-cache-dir", str(folder / "frames")]
+    output = tmp_path / "result.json"
+    line = ["evaluate", *given, "--output", str(output), "--normalization", "dsl", str(folder / "one")]
+    assert main(line) == 0
+    assert list(EvaluationResult.load(output).normalized) == ["dsl"]
+
+
+def test_a_model_with_random_weights_is_not_judged(evaluate, folder):
+    weights = load_file(folder / "one" / "model.safetensors")
+    for name, change, said in (
+        ("lacking", lambda w: w.pop("text_projection.weight"), "it lacks 1 weights, text_projection.weight among"),
+        (
+            "cut",
+            lambda w: w.update({"text_projection.weight": w["text_projection.weight"][:, 1:].contiguous()}),
+            "of another shape than config.json says are 1 weights",
+        ),
+    ):
+        shutil.copytree(folder / "one", folder / name)
+        changed = dict(weights)
+        change(changed)
+        save_file(changed, folder / name / "model.safetensors", metadata={"format": "pt"})
+        code, shown, _ = evaluate(name)
+        assert code == 1 and "is no trained DRL model: " in shown and said in shown
+
+
+def test_a_large_matrix_is_never_held(evaluate, small_root, tmp_path, monkeypatch):
+    table = tmp_path / "table.csv"
+    clips = sorted((small_root / "videos").iterdir())[:4]
+    for clip in clips:
+        shutil.copy(clip, tmp_path)
+    rows = [f"{clip.name},{word} {clip.stem[-1]},test" for clip in clips for word in ("a square", "a red dot")]
+    table.write_text("\n".join(["video,caption,split", *rows]) + "\n")
+    held = evaluate("one", benchmark=str(table), root=None)[2]
+    monkeypatch.setattr(evaluator, "LARGEST_MATRIX", 4 * 8 - 1)
+    code, said, _ = evaluate("one", "--normalization", "dsl", benchmark=str(table), root=None)  # needs it
+    assert code == 0, said
+    monkeypatch.setattr(evaluator, "score_all", None)
+    streamed = evaluate("one", benchmark=str(table), root=None)[2]
+    assert streamed.ranks == held.ranks and streamed.metrics == held.metrics
+    monkeypatch.setattr(evaluator, "LARGEST_MATRIX", 4 * 8)
+    with pytest.raises(TypeError):
+        evaluate("one", benchmark=str(table), root=None)  # holds it
 
 
 def test_compare_says_whether_two_models_differ(evaluate, folder, small_root, capsys):

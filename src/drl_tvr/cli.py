@@ -113,7 +113,9 @@ def add_evaluate(commands) -> None:
     of_data.add_argument("--trim", action="store_true", help="VATEX: start and end from the ids, for whole videos")
     of_data.add_argument("--merge-by-stem", action="store_true", help="DiDeMo: join the two names of a clip")
     normalization = evaluate.add_argument_group("score normalisation, beside the plain scores; see the protocol")
-    normalization.add_argument("--normalization", nargs="+", choices=tuple(NEEDS), default=[])
+    normalization.add_argument(
+        "--normalization", action="append", choices=tuple(NEEDS), default=[], help="repeat it for both"
+    )
     normalization.add_argument("--bank-size", type=int, default=5000, metavar="N", help="train captions of qb-norm")
     evaluate.set_defaults(run=run_evaluate)
 
@@ -233,7 +235,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
         train = load_benchmark(args.benchmark, args.root, "train", **options)
         bank = sample_bank(train.captions["caption"][:], args.bank_size)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = DRLModel.from_pretrained(args.model).to(device)
+    model = load_trained(args.model).to(device)
     processor = DRLProcessor.from_pretrained(args.model)
     check_processor(model, processor)
     result = evaluate_model(
@@ -300,12 +302,18 @@ def load_trained(name: str) -> DRLModel:
 
     Raises:
         `OSError`: When there is no checkpoint.
-        `ValueError`: When weights are missing.
+        `ValueError`: When weights are missing, or of another shape than the configuration says.
     """
-    model, report = DRLModel.from_pretrained(name, output_loading_info=True)
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise ValueError(f"{name} is no trained DRL model: it lacks {len(missing)} weights, {missing[0]} among them.")
+    model, report = DRLModel.from_pretrained(name, output_loading_info=True, ignore_mismatched_sizes=True)
+    for kind, what in (
+        ("missing_keys", "it lacks"),
+        ("mismatched_keys", "of another shape than config.json says are"),
+    ):
+        if report[kind]:
+            first = sorted(map(str, report[kind]))[0]
+            raise ValueError(
+                f"{name} is no trained DRL model: {what} {len(report[kind])} weights, {first} among them."
+            )
     return model
 
 

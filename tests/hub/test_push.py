@@ -13,6 +13,7 @@ from huggingface_hub import HfApi
 
 from drl_tvr import DRLConfig, DRLModel, DRLProcessor, DRLTrainer, DRLTrainingArguments, load_benchmark
 from drl_tvr.cli import main
+from drl_tvr.evaluation import describe_data, describe_model, make_result
 from drl_tvr.hub import PublishError, push_checkpoint, sampling_of, write_model_card
 
 
@@ -93,6 +94,9 @@ def save(make_tiny_model, tiny_processor, tmp_path):
         (folder / "test_results.json").write_text('{"test_t2v_R@1": 50.0}')
         (folder / "test_provenance.json").write_text('{"benchmark": "mine"}')
         (folder / "checkpoint-2").mkdir()
+        (folder / "tokenizer").mkdir()
+        (folder / "recipe.json").write_text(json.dumps({"data": {"root": str(tmp_path)}}))
+        (folder / "training_args.json").write_text(json.dumps({"output_dir": str(folder)}))
         for junk in ("training_args.bin", "checkpoint-2/optimizer.pt", "best.pth", "notes.pkl", "trainer_state.json"):
             (folder / junk).write_bytes(b"\x80\x04.")
         (folder / "modeling_other.py").write_text("raise SystemExit")
@@ -172,7 +176,8 @@ def test_exactly_what_belongs_there_is_published_and_the_folder_stays_as_it_is(c
     rest = {".gitattributes", "README.md", "test_results.json", "test_provenance.json"}
     assert set(files) == CODE | MODEL | PROCESSOR | rest
     assert contents(folder) == before
-    left_out = "best.pth, checkpoint-2/, modeling_other.py, notes.pkl, trainer_state.json, training_args.bin"
+    left_out = "best.pth, checkpoint-2/, modeling_other.py, notes.pkl, recipe.json, tokenizer/, trainer_state.json, "
+    left_out += "training_args.bin, training_args.json"
     assert f"Not published: {left_out}" in caplog.text
     # The card says where it is; all else is byte for byte the folder's, but for the maps to the code.
     assert b'name = "alice/exact"' in files["README.md"] and str(folder).encode() not in files["README.md"]
@@ -189,7 +194,8 @@ def test_exactly_what_belongs_there_is_published_and_the_folder_stays_as_it_is(c
     assert published == json.loads(before["config.json"])
 
 
-def test_a_new_card_uploads_no_weights_and_nothing_new_makes_no_commit(client, hub, save):
+def test_a_new_card_uploads_no_weights_and_nothing_new_makes_no_commit(client, hub, save, caplog):
+    caplog.set_level("INFO", logger="drl_tvr")
     folder = save()
     first = push_checkpoint(folder, "alice/card")
     assert hub.uploaded() != []
@@ -203,7 +209,9 @@ def test_a_new_card_uploads_no_weights_and_nothing_new_makes_no_commit(client, h
     repo = hub.repos["alice/card"]
     old, new = repo.commits[first.oid], repo.commits[second.oid]
     assert {name for name in new if new[name] != old.get(name)} == {"README.md"}
+    assert "Nothing has changed" not in caplog.text
     assert push_checkpoint(folder, "alice/card").oid == second.oid
+    assert f"Nothing has changed: alice/card stays at {second.oid}." in caplog.text
 
 
 def test_shards_replace_a_single_file_and_back(client, hub, save):
@@ -302,6 +310,12 @@ def link_out(folder: Path) -> None:
     (folder / "val_results.json").symlink_to(folder.parent / "secret.json")
 
 
+def split_processor(folder: Path) -> None:
+    config = json.loads((folder / "processor_config.json").read_text())
+    (folder / "video_preprocessor_config.json").write_text(json.dumps(config.pop("video_processor")))
+    (folder / "processor_config.json").write_text(json.dumps(config))
+
+
 def name_shard(folder: Path, shard: str) -> None:
     (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": shard}}))
@@ -330,6 +344,7 @@ def name_shard(folder: Path, shard: str) -> None:
         (lambda folder: (folder / "model.safetensors.index.json").write_text("{}"), "has both model.safetensors and"),
         (lambda folder: name_shard(folder, "gone.safetensors"), "has no gone.safetensors, which"),
         (lambda folder: name_shard(folder, "../run2/x.safetensors"), "names '../run2/x.safetensors', expected"),
+        (split_processor, "processor_config.json has no `video_processor`"),
         (link_out, "val_results.json is a link to .*secret.json, outside"),
     ],
 )
@@ -361,44 +376,91 @@ def test_a_saved_folder_holds_no_code_and_a_pushed_object_is_as_before(client, h
     assert DRLConfig._auto_class is DRLModel._auto_class is DRLProcessor._auto_class is None
 
 
-@pytest.mark.parametrize("strategy", ["end", "every_save"])
-def test_the_trainer_publishes_its_model_with_its_card_and_results(
-    strategy, client, hub, make_tiny_model, tiny_processor, small_root, tmp_path
-):
-    splits = {split: load_benchmark("moving-shapes", small_root, split) for split in ("train", "validation", "test")}
-    args = DRLTrainingArguments(
-        str(tmp_path / "run"),
-        push_to_hub=True,
-        hub_model_id=f"alice/trained-{strategy}",
-        **({} if strategy == "end" else {"hub_strategy": strategy}),
-        hub_private_repo=True,
-        max_steps=2,
-        eval_strategy="steps",
-        eval_steps=1,
-        save_strategy="steps",
-        save_steps=1,
-        per_device_train_batch_size=8,
-        report_to="none",
-        use_cpu=True,
-        disable_tqdm=True,
-        frame_cache_dir=str(tmp_path / "frames"),
-    )
-    trainer = DRLTrainer(make_tiny_model(), args, splits["train"], splits["validation"], tiny_processor)
+@pytest.fixture
+def make_trainer(client, make_tiny_model, tiny_processor, small_root, tmp_path):
+    """A trainer of two steps that publishes to a repository of alice's, and the test split."""
+
+    def make(repo_id: str, **kwargs):
+        splits = {
+            split: load_benchmark("moving-shapes", small_root, split) for split in ("train", "validation", "test")
+        }
+        args = DRLTrainingArguments(
+            str(tmp_path / "run"),
+            push_to_hub=True,
+            hub_model_id=repo_id,
+            hub_token="hf_alice",
+            max_steps=2,
+            eval_strategy="steps",
+            eval_steps=1,
+            save_strategy="steps",
+            save_steps=1,
+            per_device_train_batch_size=8,
+            report_to="none",
+            use_cpu=True,
+            disable_tqdm=True,
+            frame_cache_dir=str(tmp_path / "frames"),
+            **kwargs,
+        )
+        trainer = DRLTrainer(make_tiny_model(), args, splits["train"], splits["validation"], tiny_processor)
+        return trainer, splits["test"]
+
+    return make
+
+
+def test_the_trainer_publishes_its_model_with_its_card_and_results(hub, make_trainer, tmp_path):
+    trainer, test = make_trainer("alice/trained", hub_private_repo=True)
     trainer.train()
-    metrics = trainer.evaluate(splits["test"], metric_key_prefix="test")
+    metrics = trainer.evaluate(test, metric_key_prefix="test")
     trainer.save_metrics("test", metrics, combined=False)
-    trainer.save_model()
-    repo = hub.repos[f"alice/trained-{strategy}"]
-    assert repo.private and (len(repo.commits) == 2) == (strategy == "end")  # the first is the Hub's own
-    files = repo.files()
-    # In mid-training transformers pushes a pickle of its arguments; the last push takes it away.
-    assert set(files) == CODE | MODEL | PROCESSOR | {".gitattributes", "README.md", "test_results.json"}
-    assert any("training_args.bin" in commit for commit in repo.commits.values()) == (strategy != "end")
-    card = files["README.md"].decode()
-    assert (
-        f'name = "alice/trained-{strategy}"' in card
-        and "Test split of moving-shapes: 10 captions, 10 videos, all of" in card
+    trainer.save_model(_internal_call=True)
+    folder, processor = Path(trainer.args.output_dir), trainer.processing_class
+    about = describe_model(trainer.model, processor, folder)
+    make_result(trainer.ranks, test.caption_to_video, describe_data(test), about, {}).save(
+        folder / "test_evaluation.json"
     )
-    assert f"| text to video | {metrics['test_t2v_R@1']:.1f} (" in card
-    assert "best t2v_R@1 on the validation split" in card and "| steps | 2 |" in card
+    trainer.push_to_hub()
+    repo = hub.repos["alice/trained"]
+    assert repo.private and len(repo.commits) == 2  # the first is the Hub's own
+    files = repo.files()
+    results = {"README.md", "test_results.json", "test_evaluation.json"}
+    assert set(files) == CODE | MODEL | PROCESSOR | {".gitattributes"} | results
+    card = files["README.md"].decode()
+    assert 'name = "alice/trained"' in card and "Test split of moving-shapes: 10 captions, 10 videos, all of" in card
+    assert f"| text to video | {metrics['test_t2v_R@1']:.1f}" in card
+    assert (
+        "best t2v_R@1 on the validation split" in card
+        and f"| steps | 2, kept: step {trainer.state.best_global_step} |" in card
+    )
     assert np.isclose(json.loads(files["test_results.json"])["test_t2v_R@1"], metrics["test_t2v_R@1"])
+    # Neither the token nor a place on this machine: in what is published, in any commit, nor, the token, on disk.
+    for commit in repo.commits:
+        for name, content in repo.files(commit).items():
+            assert str(tmp_path).encode() not in content and b"hf_alice" not in content, name
+    pickles = list(folder.rglob("training_args.bin"))
+    assert len(pickles) >= 2 and trainer.args.hub_token == "hf_alice"
+    assert all(b"hf_alice" not in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("strategy", ["every_save", "checkpoint", "all_checkpoints"])
+def test_nothing_is_pushed_in_mid_training(strategy, make_trainer):
+    with pytest.raises(ValueError, match=f"`hub_strategy` must be 'end', got '{strategy}'"):
+        make_trainer("alice/early", hub_strategy=strategy)
+
+
+def test_a_strategy_that_is_set_later_is_refused_too(make_tiny_model, tiny_processor, tmp_path):
+    args = DRLTrainingArguments(str(tmp_path / "run"), eval_strategy="no", load_best_model_at_end=False, use_cpu=True)
+    args.set_push_to_hub("alice/late")  # `every_save` is transformers' default
+    with pytest.raises(ValueError, match="`hub_strategy` must be 'end', got 'every_save'"):
+        DRLTrainer(make_tiny_model(), args, None, None, tiny_processor)
+
+
+@pytest.mark.parametrize("kwargs", [{"hub_private_repo": True}, {}])
+def test_a_run_that_should_be_private_is_not_pushed_to_a_public_repository(kwargs, client, hub, make_trainer):
+    name = f"alice/open-{len(kwargs)}"
+    client.create_repo(name)
+    trainer, _ = make_trainer(name, **kwargs)
+    before = dict(hub.repos[name].branches)
+    trainer.hub_model_id = name
+    with pytest.raises(PublishError, match=f"{name} exists and is public"):
+        trainer.push_to_hub(**({} if kwargs else {"private": True}))
+    assert hub.repos[name].branches == before and not hub.repos[name].private

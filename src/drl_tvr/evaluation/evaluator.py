@@ -17,9 +17,11 @@ from .metrics import rank_both_ways, ranks_per_caption, ranks_per_video, twin_ac
 from .normalization import NEEDS, dual_softmax, query_bank_norm
 from .results import EvaluationResult, make_result, score_ranks
 from .retrieval import encode_captions, encode_videos, score_all
+from .streaming import stream_ranks
 
 
 QUERY_BANK_TEMPERATURE = 0.05
+LARGEST_MATRIX = 2**28  # scores that are held at once: 1 GiB
 
 
 def evaluate_model(
@@ -35,6 +37,8 @@ def evaluate_model(
     show_progress: bool = True,
 ) -> EvaluationResult:
     """Score every caption of a split with every video of it.
+
+    A matrix of more than 2**28 scores is ranked in tiles and never held, unless normalised scores or twins need it.
 
     Args:
         model ([`DRLModel`]): The model, on the device where it is to run.
@@ -82,10 +86,16 @@ def evaluate_model(
     frames = decode_videos(data.videos, processor.video_processor, frame_cache_dir)
     videos = encode_videos(model, batches(VideoDataset(frames)), show_progress)
     captions = encode_captions(model, batches(CaptionDataset(data.captions["caption"][:])), show_progress)
-    similarity = score_all(model, captions, videos).numpy()
     owners = np.asarray(data.caption_to_video)
+    if len(owners) * len(data.videos) > LARGEST_MATRIX and not normalizations and not data.twins:
+        similarity = None
+        t2v, v2t = stream_ranks(model, captions, videos, owners, show_progress=show_progress)
+        ranks = {"t2v": t2v, "v2t": v2t}
+    else:
+        similarity = score_all(model, captions, videos).numpy()
+        ranks = rank_both_ways(similarity, owners)
     result = make_result(
-        rank_both_ways(similarity, owners),
+        ranks,
         owners,
         data=describe_data(data),
         model=describe_model(model, processor, name_or_path),
@@ -98,7 +108,10 @@ def evaluate_model(
             "t2v": ranks_per_caption(dual_softmax(similarity, temperature), owners),
             "v2t": ranks_per_video(dual_softmax(similarity.T, temperature).T, owners),
         }
-        result.normalized["dsl"] = normalized_scores("dsl", ranks, owners, temperature=temperature)
+        result.normalized["dsl"] = {
+            **normalized_scores("dsl", ranks, owners, temperature="1 / logit_scale"),
+            "values": {"temperature": temperature},
+        }
     if "qb-norm" in normalizations:
         banked = encode_captions(model, batches(CaptionDataset(list(bank))), show_progress)
         scores = query_bank_norm(similarity, score_all(model, banked, videos).numpy(), QUERY_BANK_TEMPERATURE)

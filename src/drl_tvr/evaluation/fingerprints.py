@@ -28,15 +28,16 @@ def describe_model(model: DRLModel, processor: DRLProcessor, name_or_path: str |
         name_or_path (`str` or `os.PathLike`): Where both were loaded from, or saved to.
 
     Returns:
-        `dict`: `name`, `sha256` (of each safetensors file), `parameters`, `interaction`, `temporal_encoder`,
-        `padding_similarity`, `dtype`, and `fps`, `max_frames` and `max_words` of the processor.
+        `dict`: `name` (of a folder the last part: its place on this machine tells others nothing), `sha256` (of each
+        safetensors file), `parameters`, `interaction`, `temporal_encoder`, `padding_similarity`, `dtype`, and `fps`,
+        `max_frames` and `max_words` of the processor.
 
     Raises:
         `FileNotFoundError`: When there are no safetensors.
     """
     video_processor = processor.video_processor
     return {
-        "name": os.fspath(name_or_path),
+        "name": Path(name_or_path).resolve().name if Path(name_or_path).is_dir() else os.fspath(name_or_path),
         "sha256": hash_weights(name_or_path),
         "parameters": model.num_parameters(),
         "interaction": model.config.interaction,

@@ -40,7 +40,7 @@ class EvaluationResult:
         ranks (`dict[str, list[float]]`): `"t2v"`, one a caption, and `"v2t"`, one a video.
         caption_to_video (`list[int]`): Which video each caption belongs to.
         normalized (`dict[str, dict]`, *optional*): By the name of a normalisation, `metrics`, `intervals` and `ranks`
-            of its scores, what it `needs`, and its `settings`.
+            of its scores, what it `needs`, its `settings`, and the `values` of settings that are rules.
         versions (`dict[str, str]`, *optional*): From [`~evaluation.library_versions`].
     """
 

@@ -6,6 +6,7 @@ from .results import EvaluationResult
 
 METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
+NO_WIDTH = "An interval without width is no certainty: resampling can't show what never occurred."
 
 
 def format_result(result: EvaluationResult) -> str:
@@ -28,7 +29,10 @@ def format_result(result: EvaluationResult) -> str:
         lines.append("Not the complete split: these figures can't stand beside results on all of it.")
     lines += ["", "No score normalisation:", *format_scores(result.metrics, result.intervals)]
     for name, scores in result.normalized.items():
-        settings = ", ".join(f"{key} {value:.4g}" for key, value in scores.get("settings", {}).items())
+        values = {key: f" = {value:.4g}" for key, value in scores.get("values", {}).items()}
+        settings = ", ".join(
+            f"{key} {value}{values.get(key, '')}" for key, value in scores.get("settings", {}).items()
+        )
         lines += ["", f"Under {name} ({settings}), a protocol of its own.", f"It needs {scores.get('needs')}:"]
         lines += format_scores(scores["metrics"], scores["intervals"])
     lines += [
@@ -37,6 +41,9 @@ def format_result(result: EvaluationResult) -> str:
         "would change,",
         "not what another training seed would.",
     ]
+    scored = (result.intervals, *(scores["intervals"] for scores in result.normalized.values()))
+    if any("R@" in metric and low == high for of in scored for metric, (low, high) in of.items()):
+        lines += [NO_WIDTH, "N hits of N, or none, leave room for about 300 / N percent."]
     return "\n".join(lines)
 
 
@@ -109,6 +116,7 @@ def format_comparison(
         ]
     lines += [
         "",
+        *([NO_WIDTH] if any("R@" in metric and of.low == of.high for metric, of in differences.items()) else []),
         "Noise here is the choice of test queries. Another training seed is not in it: for a claim about a method, ",
         "train each with several seeds. And choose the metric before looking: of ten, one may differ by chance.",
     ]

@@ -30,6 +30,7 @@ def make_model_card(
     provenance: dict[str, Any],
     *,
     steps: int | None = None,
+    kept_step: int | None = None,
     train_seconds: float | None = None,
     metrics: dict[str, float] | None = None,
     intervals: dict[str, tuple[float, float]] | None = None,
@@ -51,6 +52,7 @@ def make_model_card(
         sampling (`dict`): `fps`, `max_frames` and `max_words`, see [`~hub.sampling_of`].
         provenance (`dict`): Of the split of the results, as [`RetrievalData`] gives it.
         steps (`int`, *optional*): Training steps made; without them the card says that nothing was trained.
+        kept_step (`int`, *optional*): The step of the checkpoint that was kept, where one was chosen.
         train_seconds (`float`, *optional*): Duration of the training.
         metrics (`dict[str, float]`, *optional*): Named as [`evaluate_retrieval`] names them.
         intervals (`dict[str, tuple[float, float]]`, *optional*): 95 % interval of a metric, by the same names.
@@ -93,7 +95,6 @@ def make_model_card(
         tags=list(dict.fromkeys(["text-video-retrieval", "video-retrieval", "drl", *tags])),
         license=license,
         base_model=clip if clip and HUB_ID.fullmatch(clip) else None,
-        datasets=[re.sub(r"[^a-z0-9._-]+", "-", benchmark.lower())],
         model_name=Path(name).name,
         eval_results=model_index(benchmark, provenance["split"], metrics) if metrics else None,
     )
@@ -109,9 +110,11 @@ def make_model_card(
         provenance=provenance,
         trained=trained,
         steps=steps,
+        kept_step=kept_step,
         train_seconds=train_seconds,
         metrics=metrics,
         intervals=intervals,
+        no_width=any("R@" in metric and low == high for metric, (low, high) in (intervals or {}).items()),
         cell=cell,
         chosen_on=chosen_on,
         score_normalization=score_normalization,

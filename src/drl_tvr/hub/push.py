@@ -87,6 +87,7 @@ def push_checkpoint(
     folder = Path(folder)
     files = files_to_publish(folder)
     check_loads(folder)
+    contents_to_publish(files, repo_id)  # what can't be made is known before a repository is
     api = HfApi(library_name="drl_tvr", token=token)
     try:
         repo_id = api.create_repo(repo_id, private=private or None, exist_ok=True).repo_id
@@ -95,12 +96,16 @@ def push_checkpoint(
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         contents = contents_to_publish(files, repo_id)
+        before = api.model_info(repo_id, revision=revision).sha
         there = api.list_repo_files(repo_id, revision=revision)
         stale = [name for name in there if matches(name, STALE) and name not in contents]
         additions = [CommitOperationAdd(name, content) for name, content in contents.items()]
         deletions = [CommitOperationDelete(name) for name in stale]
         # `upload_folder` may make several commits of one folder.
-        return api.create_commit(repo_id, [*additions, *deletions], commit_message=message, revision=revision)
+        commit = api.create_commit(repo_id, [*additions, *deletions], commit_message=message, revision=revision)
+        if commit.oid == before:
+            logger.info("Nothing has changed: %s stays at %s.", repo_id, before)
+        return commit
     except OSError:  # what the Hub refuses says so itself
         raise
     except (HTTPError, RuntimeError) as error:
@@ -205,7 +210,11 @@ def check_loads(folder: Path) -> None:
 
 
 def contents_to_publish(files: list[Path], repo_id: str) -> dict[str, Path | bytes]:
-    """What goes up under each name: the files, and for three of them a version that knows the repository."""
+    """What goes up under each name: the files, and for three of them a version that knows the repository.
+
+    Raises:
+        [`~hub.PublishError`]: When the processor's file lacks the video processor.
+    """
     contents: dict[str, Path | bytes] = {path.name: path for path in code_files()}
     for path in files:
         contents[path.name] = path
@@ -216,6 +225,11 @@ def contents_to_publish(files: list[Path], repo_id: str) -> dict[str, Path | byt
             processor = {"AutoProcessor": "processing_drl.DRLProcessor"}
             video_processor = {"AutoVideoProcessor": "video_processing_drl.DRLVideoProcessor"}
             config = {**read_json(path), "auto_map": processor}
+            if not isinstance(config.get("video_processor"), dict):
+                raise PublishError(
+                    f"{path} has no `video_processor`: it must hold the video processor's settings, as "
+                    "`DRLProcessor.save_pretrained` writes them."
+                )
             config["video_processor"] = {**config["video_processor"], "auto_map": {**processor, **video_processor}}
             contents[path.name] = to_json(config)
         elif path.name == "README.md":

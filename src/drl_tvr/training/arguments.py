@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
+from transformers.trainer_utils import HubStrategy
 from transformers.training_args import OptimizerNames
 
 
@@ -29,7 +30,7 @@ class DRLTrainingArguments(TrainingArguments):
     | `logging_nan_inf_filter` | `False` | a loss that is not finite stops the run, it is not hidden from the log |
     | `restore_callback_states_from_checkpoint` | `True` | early stopping goes on with the patience that it had |
     | `seed` | 0 | |
-    | `hub_strategy` | `"end"` | with `push_to_hub`: one commit, of the chosen checkpoint with its card |
+    | `hub_strategy` | `"end"` | the only one: one commit with `push_to_hub`, of the chosen checkpoint with its card |
 
     A contrastive loss is not invariant to `gradient_accumulation_steps`: accumulating keeps the negatives of a small
     batch. What counts is processes times `per_device_train_batch_size`.
@@ -49,8 +50,8 @@ class DRLTrainingArguments(TrainingArguments):
             folder that holds an earlier run.
 
     Raises:
-        `ValueError`: For a negative learning rate, a chunk without pairs, or chunks with what makes the backward pass
-            its own: DeepSpeed and the LOMO optimisers.
+        `ValueError`: For another `hub_strategy`, a negative learning rate, a chunk without pairs, or chunks with what
+            makes the backward pass its own: DeepSpeed and the LOMO optimisers.
     """
 
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the new modules."})
@@ -81,13 +82,14 @@ class DRLTrainingArguments(TrainingArguments):
         default=True, metadata={"help": "Callbacks go on where they were."}
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator needs all columns."})
-    hub_strategy: str = field(default="end", metadata={"help": "When to push; in mid-training there is no card."})
+    hub_strategy: str = field(default="end", metadata={"help": "end, the only one: it pushes what is published."})
     seed: int = field(default=0, metadata={"help": "Seed of initialisation and data order."})
 
     def __post_init__(self):
         super().__post_init__()
         if self.logit_scale_learning_rate is None:
             self.logit_scale_learning_rate = self.clip_learning_rate
+        self.check_hub_strategy()
         for name in ("learning_rate", "clip_learning_rate", "logit_scale_learning_rate"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must be >= 0, got {getattr(self, name)}.")
@@ -102,6 +104,18 @@ class DRLTrainingArguments(TrainingArguments):
             if self.ddp_find_unused_parameters is None:
                 # Features lead to no parameter that compares them; all have their gradient in the end.
                 self.ddp_find_unused_parameters = False
+
+    def check_hub_strategy(self) -> None:
+        """Refuse to push in mid-training.
+
+        Raises:
+            `ValueError`: For a `hub_strategy` other than `"end"`.
+        """
+        if self.hub_strategy != HubStrategy.END:
+            raise ValueError(
+                f"`hub_strategy` must be 'end', got {HubStrategy(self.hub_strategy).value!r}: in mid-training all of "
+                "`output_dir` would be pushed, with paths of this machine, without a card, and kept in the history."
+            )
 
 
 __all__ = ["DRLTrainingArguments"]

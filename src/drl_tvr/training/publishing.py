@@ -9,6 +9,7 @@ class PublishingTrainer(CheckpointingTrainer):
     """A trainer that writes a card of the run, with results where it has any."""
 
     def __init__(self, *args, **kwargs):
+        self.args.check_hub_strategy()  # `set_push_to_hub` sets another by default
         super().__init__(*args, **kwargs)
         self._results: tuple[dict[str, float], dict] | None = None  # metrics, and the provenance of the split
         self._intervals: dict[str, tuple[float, float]] | None = None
@@ -57,6 +58,7 @@ class PublishingTrainer(CheckpointingTrainer):
             sampling_of(self.processing_class),
             provenance,
             steps=self.state.global_step,
+            kept_step=self.state.best_global_step if self.args.load_best_model_at_end else None,
             train_seconds=self._train_seconds,
             metrics=metrics,
             intervals=self._intervals,
@@ -86,6 +88,10 @@ class PublishingTrainer(CheckpointingTrainer):
 
         Returns:
             `huggingface_hub.CommitInfo`: The commit, on the main process.
+
+        Raises:
+            [`~hub.PublishError`]: When the repository is public and should be private, and as in
+                [`~hub.push_checkpoint`].
         """
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         self.save_model(_internal_call=True)
@@ -95,11 +101,25 @@ class PublishingTrainer(CheckpointingTrainer):
         if self.hub_model_id is None:
             self.init_hf_repo(token=token, private=private)
         self.create_model_card(**kwargs)
-        self._finish_current_push()
-        revision = revision or self.args.hub_revision
         return push_checkpoint(
-            self.args.output_dir, self.hub_model_id, revision=revision, message=commit_message, token=token
+            self.args.output_dir,
+            self.hub_model_id,
+            private=bool(private),
+            revision=revision or self.args.hub_revision,
+            message=commit_message,
+            token=token,
         )
+
+    def _push_from_checkpoint(self, checkpoint_folder):
+        """Nothing: what is published goes up in the end, file by file of a list."""
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Save the model; the arguments that are pickled beside it don't hold the token."""
+        token, self.args.hub_token = self.args.hub_token, None
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            self.args.hub_token = token
 
 
 __all__ = ["PublishingTrainer"]
