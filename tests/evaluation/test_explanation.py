@@ -158,7 +158,10 @@ def test_a_score_that_is_no_number_is_an_error(make_tiny_model, make_processor, 
         explain_score(model, make_processor(), make_video(), "a dog")
 
 
-@pytest.mark.parametrize(("num_frames", "text"), [(1, "dog"), (20, LONG), (160, "a dog runs")])
+WIDE = "a woman who swims sways among many more women, " * 4
+
+
+@pytest.mark.parametrize(("num_frames", "text"), [(1, "dog"), (20, LONG), (160, "a dog runs"), (20, WIDE)])
 def test_no_labels_of_a_picture_overlap(num_frames, text, make_tiny_model, make_processor, randomize, make_video):
     """Read off the drawn figure: no two texts share a place, and none leaves the figure."""
     model = randomize(make_tiny_model(temporal_encoder="none"), 0)
@@ -174,6 +177,15 @@ def test_no_labels_of_a_picture_overlap(num_frames, text, make_tiny_model, make_
     shared = (high - low).min(axis=-1)
     np.fill_diagonal(shared, 0)
     assert shared.max() <= 1.5  # pixels, of the empty space around letters
+
+
+def test_terms_below_0_look_otherwise(make_tiny_model, make_processor, randomize, make_video):
+    explanation = explain_score(randomize(make_tiny_model(), 0), make_processor(), make_video(), "a dog runs")
+    for sign in (1, -1):
+        explanation.cosines = sign * np.abs(explanation.cosines) - 1e-3 * (sign < 0)
+        bars = [bar for axes in _Picture(explanation).figure.axes for bar in axes.patches]
+        hatched = [bar for bar in bars if bar.get_hatch()]
+        assert len(hatched) == (0 if sign > 0 else len(explanation.words) + len(explanation.frames))
 
 
 def test_characters_without_a_glyph_are_named():

@@ -51,6 +51,25 @@ def test_results_and_runs_are_drawn(tmp_path: Path):
     assert len(plot_files(many, tmp_path)) == 2
 
 
+def test_the_curves_of_a_run_are_all_drawn_and_nothing_hides_them(tmp_path: Path, monkeypatch):
+    figures = []
+    matplotlib_figure = pytest.importorskip("matplotlib.figure")
+
+    def draw(figure, *args, **kwargs):
+        figure.canvas.draw()
+        figures.append(figure)
+
+    monkeypatch.setattr(matplotlib_figure.Figure, "savefig", draw)
+    entry = {"step": 5, "loss": 2.0, "contrastive_loss": 1.5, "cdcr_loss": 500.0}
+    history = [entry, {"step": 10, **{f"eval_{x}_R@{k}": 0.0 for x in ("t2v", "v2t") for k in (1, 5, 10)}}]
+    plots.plot_training({"a": history, "b": history}, tmp_path / "training.png")
+    (figure,) = figures
+    for axis in figure.axes:
+        assert len(axis.lines) == 6
+        assert axis.get_legend().get_window_extent().y1 < axis.get_window_extent().y0
+        assert axis is figure.axes[0] or axis.get_ylim()[0] < 0  # a curve at 0 lies within
+
+
 def test_files_of_one_name_are_told_apart(tmp_path: Path, monkeypatch):
     drawn = {}
     monkeypatch.setattr(plots, "plot_recall", lambda results, path: drawn.update(results))

@@ -18,7 +18,7 @@ MIN_WIDTH, MARGIN, TITLE_LINE, HEAD_LINE, NOTE_LINE, ROW = 9.7, 0.2, 0.23, 0.22,
 MATRIX_WIDTH, COLUMN_MIN, COLUMN_MAX = 9.0, 0.46, 1.3
 WEIGHTS_WIDTH, TERMS_WIDTH, WEIGHTS_HEIGHT, TERMS_HEIGHT = 1.2, 2.0, 0.75, 0.85
 TINY, SMALL, NORMAL, LARGE = 6, 7, 8.5, 11  # points
-LETTER = 0.55 / 72  # mean width, in inches a point
+LETTER, BOLD_LETTER = 0.55 / 72, 0.66 / 72  # mean width, in inches a point
 LONGEST_WORD = 24
 # More numbers than that blur into grey; those that a maximum chose stay.
 MOST_NUMBERS = 1600
@@ -83,11 +83,13 @@ class _Picture:
         self.left = MARGIN + max(1.1, 0.1 + NORMAL * LETTER * max(map(len, self.words))) + WEIGHTS_WIDTH
         self.matrix_size = self.num_columns * self.column, self.num_rows * ROW
         self.width = max(MIN_WIDTH, self.left + self.matrix_size[0] + TERMS_WIDTH + MARGIN)
-        self.title = textwrap.wrap(drawable(f"“{explanation.text}”"), int((self.width - 0.4) / LETTER / LARGE))
+        self.title = textwrap.wrap(drawable(f"“{explanation.text}”"), int((self.width - 0.4) / BOLD_LETTER / LARGE))
         wrapped = [
             textwrap.wrap(drawable(note), int((self.width - 0.4) / LETTER / NORMAL)) for note in explanation.notes()
         ]
         self.notes = [line for note in wrapped for line in note]
+        if min(explanation.word_terms.min(), explanation.frame_terms.min()) < 0:
+            self.notes.append("Hatched: a term below 0, which takes away from the score.")
 
         self.picture_top = MARGIN + TITLE_LINE * (len(self.title) + 1) + 0.1
         self.picture_height = min(self.column * 0.94 * height / width, 2 * COLUMN_MAX)
@@ -191,8 +193,8 @@ class _Picture:
             (self.left + width + 0.8, TERMS_WIDTH - 0.9, explanation.word_terms),
         ):
             axes = self.axes(x, self.top, length, height, ylim=(self.num_rows, 0), xlim=limits(values))
-            axes.barh(np.arange(self.num_words) + 0.5, values, 0.62, color=T2V)
-            axes.axvline(0, color=GREY, linewidth=0.6)
+            hatch_negative(axes.barh(np.arange(self.num_words) + 0.5, values, 0.62, color=T2V), values)
+            axes.axvline(0, color="black", linewidth=0.8)
 
         digits = 4 if self.column > 0.55 else 3
         for i in range(self.num_frames):
@@ -211,8 +213,8 @@ class _Picture:
         ):
             bounds = limits(values) if up else limits(values)[::-1]
             axes = self.axes(self.left, y, width, length, xlim=(0, self.num_columns), ylim=bounds)
-            axes.bar(np.arange(self.num_frames) + 0.5, values, 0.62, color=V2T)
-            axes.axhline(0, color=GREY, linewidth=0.6)
+            hatch_negative(axes.bar(np.arange(self.num_frames) + 0.5, values, 0.62, color=V2T), values)
+            axes.axhline(0, color="black", linewidth=0.8)
 
         heads = {"ha": "right", "style": "italic"}
         self.write(right + 0.52, self.top - 0.1, "weight", SMALL, T2V, **heads)
@@ -256,6 +258,13 @@ def limits(values: np.ndarray) -> tuple[float, float]:
     """A range for bars that start at 0."""
     low, high = min(0.0, values.min()), max(0.0, values.max())
     return (low, high) if high > low else (0.0, 1.0)
+
+
+def hatch_negative(bars, values: np.ndarray) -> None:
+    """Leave the bars below 0 hollow and hatched: where all are, their direction alone tells nothing."""
+    for bar, value in zip(bars, values, strict=True):
+        if value < 0:
+            bar.set(edgecolor=bar.get_facecolor(), facecolor="white", hatch="/////", linewidth=0.8)
 
 
 def percent(share: float) -> str:

@@ -137,7 +137,7 @@ def plot_ranks(results: dict[str, EvaluationResult], path: str | os.PathLike) ->
 
 
 def plot_training(runs: dict[str, list[dict]], path: str | os.PathLike) -> None:
-    """Loss, and the recall of the evaluations, over the steps of runs.
+    """Loss with its parts, and the recall of the evaluations, over the steps of runs.
 
     Args:
         runs (`dict[str, list[dict]]`): By the name for the legend, the `log_history` of a `trainer_state.json`.
@@ -149,8 +149,8 @@ def plot_training(runs: dict[str, list[dict]], path: str | os.PathLike) -> None:
     with picture(path, 3, "") as axes:
         for color, (label, history) in zip(itertools.cycle(COLORS), runs.items()):
             name = f", {label}" if len(runs) > 1 else ""
-            loss = "contrastive_loss" if any("contrastive_loss" in entry for entry in history) else "loss"
-            draw_history(axes[0], history, loss, color=color, label=f"{loss}{name}")
+            for loss, style in (("loss", "-"), ("contrastive_loss", "--"), ("cdcr_loss", ":")):
+                draw_history(axes[0], history, loss, color=color, linestyle=style, label=f"{loss}{name}")
             for axis, direction in zip(axes[1:], DIRECTIONS, strict=True):
                 for k, style in ((1, "-"), (5, "--"), (10, ":")):
                     draw_history(
@@ -163,14 +163,16 @@ def plot_training(runs: dict[str, list[dict]], path: str | os.PathLike) -> None:
                         markersize=3.5,
                         label=f"R@{k}{name}",
                     )
-        axes[0].set(title="loss, training", ylim=(0, None))
+        axes[0].set(title="loss, training", yscale="log")  # the parts differ by orders of magnitude
         for axis, title in zip(axes[1:], DIRECTIONS.values(), strict=True):
-            axis.set(title=f"{title}, evaluation, %", ylim=(0, 101))
+            axis.set(title=f"{title}, evaluation, %", ylim=(-2, 101))
         last = max(entry["step"] for history in runs.values() for entry in history)
         for axis in axes:
             axis.set(xlabel="step", xlim=(0, last * 1.03))
             if axis.get_legend_handles_labels()[0]:
-                axis.legend(fontsize=8, loc="upper right" if axis is axes[0] else "lower right")
+                # Below the axis and its label, whatever its height: it hides no curve.
+                columns = 3 if len(runs) == 1 else 2
+                axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=5, ncols=columns)
 
 
 def read_history(path: Path) -> list[dict] | None:
