@@ -110,3 +110,8 @@ def test_ranks_that_do_not_fit_are_errors():
         bootstrap_intervals({"t2v": [1]}, [0], num_resamples=0)
     with pytest.raises(ValueError, match="The first has ranks of t2v, the second of v2t"):
         paired_differences({"t2v": [1]}, {"v2t": [1]}, [0])
+
+
+def test_a_rank_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"`ranks\['t2v'\]\[0\]` is nan"):
+        bootstrap_intervals({"t2v": [float("nan"), 2]}, [0, 1])

@@ -149,6 +149,11 @@ def test_a_wrong_row_is_an_error_that_names_it(rows, videos, said, load):
 def test_other_wrong_inputs_are_errors(load):
     with pytest.raises(ValueError, match="`recall_at` must hold integers from 1, got 0"):
         load().compute(predictions=[[1.0]], references=[0], recall_at=[0])
+    with pytest.raises(ValueError, match="at least one integer"):
+        load().compute(predictions=[[1.0]], references=[0], recall_at=[])
+    with pytest.raises(ValueError, match="Reference 1 is 0.7"):
+        load().compute(predictions=[[1.0], [2.0]], references=[0, 0.7])
+    assert load().compute(predictions=[[1.0]], references=[0], recall_at=5)["t2v_R@5"] == 100
     with pytest.raises(ValueError, match="Found 1 captions, expected 2"):
         load().compute(predictions=[[1.0]], references=[0], expected_captions=2)
     with pytest.raises(ValueError, match="Rank 1 is 0.5, expected at least 1"):

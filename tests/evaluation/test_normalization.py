@@ -75,3 +75,8 @@ def test_wrong_inputs_are_errors(matrices):
         query_bank_norm(similarity, bank[:0])
     with pytest.raises(ValueError, match=r"`similarity` must be .* got \(7,\)"):
         dual_softmax(similarity[0])
+
+
+def test_a_nan_is_refused():
+    with pytest.raises(ValueError, match="`similarity` is NaN in row 1, column 0"):
+        dual_softmax(np.array([[0.1, 0.2], [np.nan, 0.3]]))

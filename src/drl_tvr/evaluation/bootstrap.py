@@ -158,6 +158,11 @@ def check_ranks(ranks: dict[str, Sequence[float]], caption_to_video: Sequence[in
                 f"`ranks[{direction!r}]` has shape {checked[direction].shape}; `caption_to_video` tells of "
                 f"{len(captions)} captions of {num_videos} videos."
             )
+        wrong = np.flatnonzero(~(checked[direction] >= 1))
+        if len(wrong):
+            raise ValueError(
+                f"`ranks[{direction!r}][{wrong[0]}]` is {checked[direction][wrong[0]]}, expected at least 1."
+            )
     return checked, owners
 
 

@@ -23,7 +23,7 @@ def dual_softmax(similarity: np.ndarray, temperature: float = 0.01) -> np.ndarra
     `similarity * softmax(similarity / temperature)` over the queries, as in CAMoE
     ([arXiv 2109.04290](https://arxiv.org/abs/2109.04290), section 3.3), with one over the temperature as its
     multiplier. It is made for similarities that are positive where it matters: of two negative ones, the less likely
-    comes out higher.
+    comes out higher. Under a temperature far below the spread of the similarities, the unlikely become 0, and tie.
 
     Args:
         similarity (`numpy.ndarray` of shape `(num_queries, num_candidates)`): Of **all** queries of a test set; the
@@ -117,13 +117,16 @@ def check_matrix(matrix: np.ndarray, name: str, temperature: float) -> np.ndarra
     """A matrix in double precision.
 
     Raises:
-        `ValueError`: When it has no rows or columns or is no matrix, or for a temperature that isn't above 0.
+        `ValueError`: When it is no matrix or has no rows or columns, for a NaN, or a temperature that is not above 0.
     """
     if not temperature > 0:
         raise ValueError(f"`temperature` must be above 0, got {temperature}.")
     matrix = np.asarray(matrix, dtype=np.float64)
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(f"`{name}` must be (num_queries, num_candidates), both at least 1, got {matrix.shape}.")
+    if np.isnan(matrix).any():
+        row, column = np.argwhere(np.isnan(matrix))[0]
+        raise ValueError(f"`{name}` is NaN in row {row}, column {column}.")
     return matrix
 
 

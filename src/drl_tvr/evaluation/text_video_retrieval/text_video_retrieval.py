@@ -60,7 +60,7 @@ class TextVideoRetrieval(evaluate.Metric):
         features = {
             "similarity": {
                 "predictions": datasets.Sequence(datasets.Value("float64")),
-                "references": datasets.Value("int64"),
+                "references": datasets.Value("float64"),  # as integers, 0.7 would silently become 0
             },
             "ranks": {"predictions": datasets.Value("float64"), "references": datasets.Value("string")},
         }
@@ -76,6 +76,9 @@ class TextVideoRetrieval(evaluate.Metric):
         return info
 
     def _compute(self, predictions, references, recall_at=(1, 5, 10), expected_captions=None):
+        recall_at = [recall_at] if isinstance(recall_at, int) else list(recall_at)
+        if not recall_at:
+            raise ValueError("`recall_at` must hold at least one integer.")
         for k in recall_at:
             if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
                 raise ValueError(f"`recall_at` must hold integers from 1, got {k!r}.")
@@ -109,6 +112,10 @@ def check_rows(predictions, references):
     if np.isnan(similarity).any():
         row, column = np.argwhere(np.isnan(similarity))[0]
         raise ValueError(f"The similarity of row {row} (caption) with column {column} (video) is NaN.")
+    broken = np.flatnonzero(videos != np.floor(videos))
+    if len(broken):
+        raise ValueError(f"Reference {broken[0]} is {videos[broken[0]]}, expected the column of the caption's video.")
+    videos = videos.astype(np.int64)
     outside = np.flatnonzero((videos < 0) | (videos >= similarity.shape[1]))
     if len(outside):
         raise ValueError(
