@@ -6,8 +6,8 @@
     accelerate launch --num_processes 4 examples/train_tvr.py             # several GPUs
     torchrun --standalone --nproc_per_node 2 examples/train_tvr.py --use_cpu    # several processes on the CPU
 
-Without arguments this is the recipe of `configs/moving_shapes.yaml`: some six minutes on 2 CPU cores. Every field of the
-three groups of arguments below, `DRLTrainingArguments` included, is a flag and a key of the YAML file.
+Without arguments this is the recipe of `configs/moving_shapes.yaml`: some six minutes on 2 CPU cores. Every field of
+the groups of arguments below, `DRLTrainingArguments` included, is a flag and a key of the YAML file.
 """
 
 import json
