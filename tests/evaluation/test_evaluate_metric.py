@@ -151,7 +151,7 @@ def test_other_wrong_inputs_are_errors(load):
         load().compute(predictions=[[1.0]], references=[0], recall_at=[0])
     with pytest.raises(ValueError, match="at least one integer"):
         load().compute(predictions=[[1.0]], references=[0], recall_at=[])
-    with pytest.raises(ValueError, match="Reference 1 is 0.7"):
+    with pytest.raises(ValueError, match=r"Reference 1 is 0\.[67]"):
         load().compute(predictions=[[1.0], [2.0]], references=[0, 0.7])
     assert load().compute(predictions=[[1.0]], references=[0], recall_at=5)["t2v_R@5"] == 100
     with pytest.raises(ValueError, match="Found 1 captions, expected 2"):
