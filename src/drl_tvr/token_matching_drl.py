@@ -5,6 +5,7 @@ items sorted from long to short. A slab of frames is then a block of columns of 
 rows, and each maximum is a running maximum over slabs that shrink.
 """
 
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -64,8 +65,7 @@ def pack_tokens(
 
 def slab_slices(slabs: list[int]) -> list[slice]:
     """Where each slab lies among the packed tokens."""
-    ends = torch.tensor(slabs).cumsum(0).tolist()
-    return [slice(end - count, end) for end, count in zip(ends, slabs, strict=True)]
+    return [slice(end - count, end) for end, count in zip(accumulate(slabs), slabs, strict=True)]
 
 
 def running_maximum(
