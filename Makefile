@@ -24,7 +24,7 @@ demo: setup
 	$(VENV)/bin/accelerate launch examples/train_tvr.py
 
 test: setup
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 quality: setup
 	$(VENV)/bin/python -m ruff check .

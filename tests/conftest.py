@@ -1,7 +1,9 @@
 """Small real videos and a small real tokenizer, made here so that no test needs a download."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -44,6 +46,19 @@ class WriteOnly:
         return self.file.write(data)
 
 
+@contextmanager
+def scheduled_as_before() -> Iterator[None]:
+    """Undoes what SVT-AV1 does when root calls it: the calling thread gets the highest real-time priority.
+
+    All that it starts later would inherit it, and processes that wait for each other could starve each other for good.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 def write_video(
     path: Path,
     frames: np.ndarray,
@@ -56,7 +71,7 @@ def write_video(
 ) -> Path:
     """Encodes `frames`, (num_frames, height, width, 3), as a real video file."""
     muxer = {".mkv": "matroska"}.get(path.suffix, path.suffix[1:])
-    with open(path, "wb") as file:
+    with open(path, "wb") as file, scheduled_as_before():
         target = file if seekable else WriteOnly(file)
         with av.open(target, "w", format=muxer, options=options or {}) as container:
             stream = container.add_stream(codec, rate=fps, options={"crf": "8"} if codec != "mpeg4" else {})

@@ -384,3 +384,14 @@ def test_half_precision_tokens_of_any_length(dtype: torch.dtype):
     half = [x.to(dtype) if number in (0, 3) else x for number, x in enumerate(arguments)]
     torch.testing.assert_close(weighted_token_wise_interaction(*half), plain, rtol=0, atol=1e-2)
     torch.testing.assert_close(weighted_token_wise_interaction(*arguments, dtype=dtype), plain, rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_products_of_half_precision_factors_are_not_rounded_again(dtype: torch.dtype):
+    """Factors of 1/256, which half precision holds, have cosines of 15 binary digits, which it does not."""
+    arguments = ragged(dtype=torch.float32, dim=2**16)
+    for tokens in (0, 3):
+        arguments[tokens] = arguments[tokens].sign()
+    exact = weighted_token_wise_interaction(*arguments)
+    found = weighted_token_wise_interaction(*arguments, dtype=dtype)
+    torch.testing.assert_close(found, exact, rtol=0, atol=1e-7)

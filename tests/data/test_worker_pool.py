@@ -97,8 +97,10 @@ def start_script(tmp_path, guard='if __name__ == "__main__":', time_limit=600):
     )
     script = tmp_path / "script.py"
     script.write_text(
-        "from worker_pool import map_in_processes\nfrom hangs import hang\n"
-        f"{guard}\n    list(map_in_processes(hang, [1, 2, 3, 4], 2, {time_limit}))\n"
+        "import signal\nfrom worker_pool import map_in_processes\nfrom hangs import hang\n"
+        f"{guard}\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what a shell starts with & ignores it
+        f"    list(map_in_processes(hang, [1, 2, 3, 4], 2, {time_limit}))\n"
     )
     # In a session of its own, as a terminal's Ctrl-C goes to all processes of the job.
     return subprocess.Popen(
