@@ -1,12 +1,14 @@
-"""How cost grows: seconds of the loss and of scoring while one size doubles, with the exponent of each doubling.
+"""How cost grows: seconds of loss, encoding and scoring while one size doubles, with the exponent of each doubling.
 
     python benchmarks/scaling.py
 
 An exponent near 0 says that something else than this size costs (a saturated start), 1 that cost is linear, 2 that it
-is quadratic. Width 512, float32; forward and backward for the loss.
+is quadratic. Width 512, float32; forward and backward for the loss, forward alone for encoding, with random towers of
+ViT-B/32's sizes.
 """
 
 import argparse
+import functools
 import os
 import socket
 import time
@@ -20,8 +22,10 @@ from measuring import machine, seconds_of
 from similarity import make_features as make_batches
 from similarity import make_model
 from torch.multiprocessing import SimpleQueue, spawn
+from training_step import build_model, make_batch
 from wti_cdcr import make_features, make_loss
 
+from drl_tvr import DRLModel
 from drl_tvr.evaluation import score_all, stream_ranks
 from drl_tvr.training.distributed import loss_of_features
 
@@ -42,6 +46,15 @@ def gallery(num_videos: int, num_texts: int, streamed: bool) -> Callable[[], obj
         owners = torch.arange(num_videos).repeat(-(-num_texts // num_videos))[:num_texts].tolist()
         return lambda: stream_ranks(model, texts, videos, owners, show_progress=False)
     return lambda: score_all(model, texts, videos)
+
+
+@torch.no_grad()
+def encode(model: DRLModel, batch: dict[str, torch.Tensor], text: bool) -> None:
+    """Texts of 32 words (6 to 24 real), or videos of 12 frames of 224 pixels (8 to 12 real)."""
+    if text:
+        model.get_text_features(batch["input_ids"], batch["attention_mask"])
+    else:
+        model.get_video_features(batch["pixel_values_videos"], batch["video_mask"])
 
 
 def share_of_a_loss(rank: int, processes: int, port: int, batch_size: int, repeats: int, result: SimpleQueue) -> None:
@@ -107,6 +120,15 @@ def main() -> None:
     print_growth(
         "frames of a video (loss)", [4 * 2**n for n in range(count)], lambda n: loss_step(128, 32, n), args.repeats
     )
+    towers = build_model("b32", "sdpa").eval()
+    for text, name in ((True, "texts of a batch (encoding)"), (False, "videos of a batch (encoding)")):
+        sizes = [2**n for n in range(count)]
+        print_growth(
+            name,
+            sizes,
+            lambda n, text=text: functools.partial(encode, towers, make_batch(n, "cpu"), text),
+            args.repeats,
+        )
     print_growth(
         "videos of a gallery, 256 queries (scores)",
         [256 * 2**n for n in range(count)],

@@ -8,15 +8,10 @@ its peak memory is its own: the resident set's peak over what it was before the 
 
 import argparse
 import json
-import os
-import platform
-import resource
 import subprocess
-import sys
-import time
-from statistics import median
 
 import torch
+from measuring import machine, memory, peak_memory, reset_peak, run_apart, seconds_of
 
 from drl_tvr import DRLConfig
 from drl_tvr.losses import contrastive_loss
@@ -24,22 +19,22 @@ from drl_tvr.pair_scoring_drl import MAX_ELEMENTS, DRLCrossTransformer
 
 
 def measure(batch_size: int, max_elements: int, repeats: int) -> dict[str, float]:
-    """Median seconds and peak MB of a step, or of scoring without a gradient when `repeats` is negative."""
+    """Median seconds of a step, half their range, and peak MB over what was there before."""
     torch.manual_seed(0)
     config = DRLConfig(interaction="xti", cdcr="none").cross_config
     config.hidden_dropout = 0.0
     model = DRLCrossTransformer._from_config(config)
     texts, frames = torch.randn(batch_size, 512), torch.randn(batch_size, 12, 512)
     mask = torch.ones(batch_size, 12)
-    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
+
+    def step() -> None:
         model.zero_grad()
         contrastive_loss(model(texts, frames, mask, max_elements)).backward()
-        seconds.append(time.perf_counter() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": median(seconds), "spread": max(seconds) - min(seconds), "megabytes": (peak - start) / 1024}
+
+    start = memory("cpu")
+    reset_peak("cpu")
+    seconds, spread = seconds_of(step, repeats)
+    return {"seconds": seconds, "spread": spread, "megabytes": peak_memory("cpu") - start}
 
 
 def main() -> None:
@@ -57,20 +52,15 @@ def main() -> None:
     for batch_size in args.batch_sizes:
         cells = []
         for max_elements in (2**62, MAX_ELEMENTS):
-            one = json.dumps([batch_size, max_elements, args.repeats])
-            # Without it glibc keeps freed memory for itself, and the resident set says little of what is in use.
-            env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-            done = subprocess.run([sys.executable, __file__, "--one", one], capture_output=True, text=True, env=env)
-            if done.returncode:
-                cells.append(f"failed ({done.returncode}) | -")
+            try:
+                # Without it glibc keeps freed memory for itself, and the resident set says little of what is in use.
+                found = run_apart(__file__, [batch_size, max_elements, args.repeats], MALLOC_MMAP_THRESHOLD_="65536")
+            except subprocess.CalledProcessError as error:
+                cells.append(f"failed ({error.returncode}) | -")
                 continue
-            found = json.loads(done.stdout)
-            cells.append(f"{found['seconds']:.2f} ± {found['spread'] / 2:.2f} | {found['megabytes']:,.0f}")
+            cells.append(f"{found['seconds']:.2f} ± {found['spread']:.2f} | {found['megabytes']:,.0f}")
         print(f"| {batch_size} | {batch_size**2:,} | {' | '.join(cells)} |", flush=True)
-    print(
-        f"\n{os.cpu_count()} cores of {platform.machine()}, torch {torch.__version__}; "
-        f"median of {args.repeats} ± half the range."
-    )
+    print(f"\n{machine()}; median of {args.repeats} ± half the range.")
 
 
 if __name__ == "__main__":

@@ -70,7 +70,8 @@ def push_checkpoint(
     Raises:
         [`~hub.PublishError`]: When the folder is not whole or does not load, or the repository is public and
             should be private.
-        `ConnectionError`: Offline, or when the connection fails. The repository is then as it was.
+        `ConnectionError`: Offline, or when the connection fails. The repository is then as it was, or has the whole
+            commit if only the answer was lost.
         `OSError`: What the Hub refuses, as huggingface_hub's `HfHubHTTPError`.
 
     Example:
@@ -112,7 +113,7 @@ def push_checkpoint(
         reason = error.__cause__ or error
         raise ConnectionError(
             f"The connection to {api.endpoint} failed while {folder} was pushed to {repo_id}, which is as it was "
-            f"before: {type(reason).__name__}: {reason}"
+            f"before, or has the whole commit if only the answer was lost: {type(reason).__name__}: {reason}"
         ) from error
 
 
