@@ -7,7 +7,8 @@
 in float32, and takes the loss by the literal formulas, at a fixed logit scale. Each further row adds one thing. Videos
 have 12 slots with 8 to 12 real frames, texts 32 words with 6 to 24 real. Each row is a process of its own; memory is
 the peak over the loaded model, so with gradients and the optimizer's state. The share counts the FLOPs of a step of
-ours (real frames, all word slots) in the step's time, against a large matrix product of the same type.
+ours (real frames, all word slots; three forward passes) in the step's time, against a large matrix product of the same
+type.
 """
 
 import argparse
@@ -76,11 +77,15 @@ def plain_loss(model: DRLModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return literal_loss(text, video, model.config)
 
 
-def measure(row: str, towers: str, batch_size: int, repeats: int, device: str) -> dict[str, float]:
+def measure(
+    row: str, towers: str, batch_size: int, repeats: int, device: str, gradient_checkpointing: bool
+) -> dict[str, float]:
     """Clips a second, peak MB and the share of the matmul rate."""
     options = ROWS[row]
     torch.manual_seed(0)
     model = build_model(towers, options["attn_implementation"]).to(device)
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-7)
     batch = make_batch(batch_size, device)
     bfloat16 = options.get("bfloat16", False)
@@ -102,15 +107,15 @@ def measure(row: str, towers: str, batch_size: int, repeats: int, device: str) -
     seconds, spread = seconds_of(step, repeats)
     peak = peak_memory(device) - start
     counter = FlopCounterMode(display=False)
-    with counter:
-        build_loss = model(**batch, return_loss=True).loss
-        build_loss.backward()
+    with counter, torch.no_grad(), torch.autocast(device, dtype=torch.bfloat16, enabled=bfloat16):
+        model(**batch, return_loss=True)
+    flops = 3 * counter.get_total_flops()  # a backward pass is two forward ones
     dtype = torch.bfloat16 if bfloat16 else torch.float32
     return {
         "seconds": seconds,
         "spread": spread,
         "megabytes": peak,
-        "share": counter.get_total_flops() / seconds / matmul_rate(device, dtype),
+        "share": flops / seconds / matmul_rate(device, dtype),
     }
 
 
@@ -120,6 +125,7 @@ def main() -> None:
     parser.add_argument("--towers", nargs="+", default=["b32"], choices=list(VISION))
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--gradient_checkpointing", action="store_true", help="for what doesn't fit otherwise")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -132,7 +138,8 @@ def main() -> None:
     for towers in args.towers:
         for row in args.rows:
             try:
-                found = run_apart(__file__, [row, towers, args.batch_size, args.repeats, args.device])
+                settings = [args.batch_size, args.repeats, args.device, args.gradient_checkpointing]
+                found = run_apart(__file__, [row, towers, *settings])
             except subprocess.CalledProcessError as error:
                 print(f"| {towers} | {row} | failed ({error.returncode}) | - | - | - |", flush=True)
                 continue

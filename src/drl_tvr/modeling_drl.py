@@ -287,6 +287,8 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
             video.weights,
             video.mask,
             self.config.padding_similarity,
+            # A GPU takes as long to start a small block as to compute it.
+            max_elements=2**24 if text_tokens.device.type == "cpu" else 2**27,
             dtype=dtype,
         )
 

@@ -292,6 +292,7 @@ TWO_PROCESSES = {
     "checkpointing": ({}, {"gradient_accumulation_steps": 2, "gradient_checkpointing": True}),
     # The second step has one pair, and the first process none of it.
     "no-share": ({}, {"num_pairs": 95, "per_device_train_batch_size": 47, "dataloader_drop_last": False}),
+    "compiled": ({}, {"torch_compile": True, "torch_compile_backend": "eager"}),
     "mlp-lstm": ({"interaction": "mlp", "temporal_encoder": "lstm"}, {"gradient_accumulation_steps": 2}),
     "xti": ({"interaction": "xti", "cdcr": "none", "cross_config": {**CROSS, "hidden_dropout": 0.0}}, {}),
 }

@@ -28,9 +28,10 @@ from drl_tvr.training.resuming import begin_run
 
 end_with_launcher()
 args = DRLTrainingArguments(sys.argv[1], report_to="none", use_cpu=True)  # all: it makes the process group
-if os.environ["RANK"] == "0":
+rank = os.environ.get("RANK", "0")
+if rank == "0":
     begin_run(args, {})
-Path(sys.argv[2], os.environ["RANK"]).write_text(str(os.getpid()))
+Path(sys.argv[2], rank).write_text(str(os.getpid()))
 time.sleep(300)
 """
 
@@ -54,16 +55,22 @@ def is_alive(process: int) -> bool:
         return False
 
 
-def test_a_folder_is_one_runs_and_its_processes_end_with_their_launcher(tmp_path):
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+ACCELERATE = ["accelerate.commands.accelerate_cli", "launch", "--cpu", "--num_processes", "1"]
+
+
+@pytest.mark.parametrize(("launcher", "processes"), [(TORCHRUN, 2), (ACCELERATE, 1)], ids=["torchrun", "accelerate"])
+def test_a_folder_is_one_runs_and_its_processes_end_with_their_launcher(launcher, processes, tmp_path):
     out, pids = tmp_path / "out", tmp_path / "pids"
     pids.mkdir()
     (tmp_path / "rank.py").write_text(RANK)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(tmp_path / "rank.py"), str(out), str(pids)]
+    command = [sys.executable, "-m", *launcher, str(tmp_path / "rank.py"), str(out), str(pids)]
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as launcher:
         try:
-            wait_for(lambda: len(list(pids.iterdir())) == 2 and all(path.read_text() for path in pids.iterdir()))
+            wait_for(
+                lambda: len(list(pids.iterdir())) == processes and all(path.read_text() for path in pids.iterdir())
+            )
             ranks = [int(path.read_text()) for path in sorted(pids.iterdir())]
             before = {path: path.read_bytes() for path in out.iterdir()}
             with pytest.raises(RunInProgressError, match=rf"out: another run is writing here, process {ranks[0]} on"):

@@ -1,5 +1,6 @@
 """Runs that are killed, run out of disk or go wrong: real processes, and the end of the unbroken run."""
 
+import errno
 import multiprocessing
 import os
 import resource
@@ -347,6 +348,26 @@ def test_a_disk_that_is_full_is_an_error_and_the_last_checkpoint_stays(make_trai
 # Processes that die.
 
 
+@pytest.mark.parametrize("internal", [False, True])
+def test_a_disk_that_is_full_leaves_the_model_that_was_there(internal, make_trainer, tmp_path):
+    """Also where the push is left for later, as at the end of the training example."""
+    trainer = make_trainer(tmp_path / "run")
+    trainer.save_model()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    with torch.no_grad():
+        trainer.model.text_projection.weight.zero_()
+    write = trainer._save
+
+    def write_and_fail(output_dir, state_dict=None):
+        write(output_dir, state_dict)
+        raise OSError(errno.ENOSPC, "No space left on device", str(Path(output_dir) / "config.json"))
+
+    trainer._save = write_and_fail
+    with pytest.raises(TrainingCheckpointError, match="can't write config.json"):
+        trainer.save_model(_internal_call=internal)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
+
+
 def test_a_loader_of_batches_that_dies_is_an_error(make_trainer, tmp_path):
     def kill_a_worker():
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
@@ -518,6 +539,24 @@ def test_what_is_not_finite_stops_the_run_before_the_step(spoiled, make_trainer,
     order = [first, *(item for item in range(24) if item != first)]
     assert error.video_ids == [videos[item] for item in order] and error.captions == [rows[item] for item in order]
     assert f"{videos[first]} (caption {error.captions[0]}), " in str(error)
+
+
+def test_the_cause_is_looked_for_in_the_precision_of_the_step(make_trainer, tmp_path):
+    trainer = make_trainer(tmp_path / "run", bf16=True)
+    spoiled_gradient(trainer)
+    types = []
+    trainer.model.text_projection.register_forward_hook(lambda module, inputs, output: types.append(output.dtype))
+    with pytest.raises(NonFiniteError, match="its gradient by `logit_scale` is not"):
+        trainer.train()
+    assert len(types) > 3 and set(types) == {torch.bfloat16}
+
+
+def test_with_a_scale_that_is_used_up_a_gradient_that_is_not_finite_is_no_overflow(make_trainer, tmp_path):
+    trainer = make_trainer(tmp_path / "run")
+    spoiled_gradient(trainer)
+    trainer.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**-15)
+    with pytest.raises(NonFiniteError, match="its gradient by `logit_scale` is not"):
+        trainer.train()
 
 
 @pytest.mark.parametrize("spoiled", [spoiled_gradient, "text_projection.weight", "visual_projection.weight"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.utils import FullyShardedDataParallelPlugin
 from torch.testing import assert_close
 from transformers import TrainerCallback
 
@@ -19,6 +20,7 @@ from drl_tvr import (
     load_benchmark,
 )
 from drl_tvr.evaluation import twin_accuracy
+from drl_tvr.training.checks import check_fsdp
 from drl_tvr.training.optimization import BertAdam
 
 
@@ -352,6 +354,52 @@ def test_bf16_trains_and_evaluates_near_float32(make_trainer, make_tiny_model):
     assert_close(
         similarity, exact.similarity(exact.eval_dataset.videos, exact.eval_dataset.captions), atol=0.05, rtol=0
     )
+
+
+def test_mixed_precision_is_the_evaluations_too(make_trainer):
+    trainer = make_trainer(bf16=True)
+    types = set()
+    for projection in (trainer.model.text_projection, trainer.model.visual_projection):
+        projection.register_forward_hook(lambda module, inputs, output: types.add(output.dtype))
+    trainer.evaluate()
+    assert types == {torch.bfloat16}
+
+
+def test_how_batches_are_fetched_changes_no_weight(make_trainer, make_tiny_model):
+    """The decorrelation draws from the generator by which a loader would seed its workers, once an iterator."""
+    runs = []
+    for workers in ({}, {"dataloader_num_workers": 1, "dataloader_persistent_workers": True}):
+        trainer = make_trainer(make_tiny_model(cdcr="random"), max_steps=-1, num_train_epochs=2, **workers)
+        trainer.train()
+        runs.append((losses(trainer), trainer.model.state_dict()))
+    (plain, weights), (found, others) = runs
+    assert found == plain and len(plain) > 2
+    assert all(torch.equal(others[name], weight) for name, weight in weights.items())
+
+
+@pytest.mark.parametrize(
+    "fields", [{"interaction": "dp"}, {"interaction": "mlp"}, {"cdcr": "random"}], ids=["dp", "mlp", "random"]
+)
+def test_a_last_batch_of_one_pair_is_refused_before_the_run(fields, make_trainer, make_tiny_model, splits):
+    size = len(splits["train"].captions) - 1
+    arguments = {"per_device_train_batch_size": size, "dataloader_drop_last": False}
+    with pytest.raises(ValueError, match=f"has {size + 1} pairs, so that the last batch of an epoch would be one"):
+        make_trainer(make_tiny_model(**fields), **arguments)
+    make_trainer(make_tiny_model(**{**fields, "cdcr": "none"}), **arguments)
+    make_trainer(make_tiny_model(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"fsdp_version": 1}, "FSDP version 1 was asked for"),
+        ({"fsdp_version": 2, "state_dict_type": "SHARDED_STATE_DICT"}, "`state_dict_type` is SHARDED_STATE_DICT"),
+    ],
+)
+def test_what_fsdp_cannot_save_is_refused(settings, said, tmp_path):
+    plugin = FullyShardedDataParallelPlugin(**settings)
+    with pytest.raises(ValueError, match=said):
+        check_fsdp(DRLTrainingArguments(str(tmp_path), report_to="none", use_cpu=True), plugin)
 
 
 def test_gradient_checkpointing_changes_nothing_but_memory(make_trainer):

@@ -18,9 +18,9 @@ from drl_tvr.training.distributed import whole_model
 RUNS = {"ddp": 4, "fsdp2": 2}  # and their processes
 
 
-def shard_on_cpu() -> None:
+def shard_on_cpu(mixed_precision: str) -> None:
     """Let accelerate take its FSDP2 path on the CPU, where it would take DDP: its state says what to prepare for."""
-    state = Accelerator(cpu=True).state
+    state = Accelerator(cpu=True, mixed_precision=mixed_precision).state
     PartialState().distributed_type = state.distributed_type = DistributedType.FSDP
     state.fsdp_plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2,
@@ -30,12 +30,18 @@ def shard_on_cpu() -> None:
         reshard_after_forward=True,
         cpu_ram_efficient_loading=False,
     )
+    if mixed_precision != "no":  # as accelerate does on a GPU
+        state.fsdp_plugin.set_mixed_precision(mixed_precision)
 
 
-def run(folder: Path, root: Path, name: str, processes: int, resume: bool = False) -> dict:
-    """Two epochs of 10 pairs in batches of 8 and 2: on four processes the last batch leaves two without a pair."""
+def run(folder: Path, root: Path, name: str, processes: int, resume: bool = False, bf16: bool = False) -> dict:
+    """Two epochs of 10 pairs in batches of 8 and 2: on four processes the last batch leaves two without a pair.
+
+    In float64, or in float32 with mixed precision.
+    """
     args = DRLTrainingArguments(
-        str(folder / name),
+        str(folder / (f"{name}-bf16" if bf16 else name)),
+        bf16=bf16,
         learning_rate=1e-3,
         clip_learning_rate=5e-4,
         num_train_epochs=2,
@@ -49,8 +55,8 @@ def run(folder: Path, root: Path, name: str, processes: int, resume: bool = Fals
         frame_cache_dir=str(folder / "frames"),
     )
     if name == "fsdp2":
-        shard_on_cpu()
-    model = DRLModel.from_pretrained(folder / "model", dtype=torch.float64)
+        shard_on_cpu(args.mixed_precision)
+    model = DRLModel.from_pretrained(folder / "model", dtype=torch.float32 if bf16 else torch.float64)
     trainer = DRLTrainer(
         model=model,
         args=args,
@@ -64,7 +70,7 @@ def run(folder: Path, root: Path, name: str, processes: int, resume: bool = Fals
     trainer.train(resume_from_checkpoint=checkpoint)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     metrics = [entry for entry in trainer.state.log_history if "eval_t2v_R@1" in entry]
-    if not resume:
+    if not resume and not bf16:
         trainer.save_model(folder / f"{name}-saved")
     return {
         "before": before,
@@ -93,20 +99,21 @@ def run_process(rank: int, name: str, port: int, folder: Path, root: Path) -> No
     torch.save(run(folder, root, name, processes), folder / f"{name}-{rank}.pt")
     if name == "fsdp2":
         torch.save(run(folder, root, name, processes, resume=True), folder / f"{name}-resumed-{rank}.pt")
+        torch.save(run(folder, root, name, processes, bf16=True), folder / f"{name}-bf16-{rank}.pt")
 
 
 @pytest.fixture(scope="module")
-def single(make_tiny_model, tiny_processor, small_root, tmp_path_factory) -> tuple[Path, dict]:
-    """The run of a single process, and the folder that the others start from."""
+def single(make_tiny_model, tiny_processor, small_root, tmp_path_factory) -> tuple[Path, dict, dict]:
+    """The folder that all start from, and a single process's run, and its run in mixed precision."""
     folder = tmp_path_factory.mktemp("runs")
     make_tiny_model(cdcr_lambda=0.5).save_pretrained(folder / "model")
     tiny_processor.save_pretrained(folder / "model")
-    return folder, run(folder, small_root, "single", 1)
+    return folder, run(folder, small_root, "single", 1), run(folder, small_root, "single", 1, bf16=True)
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_is_that_of_a_single_process(name, single, small_root):
-    folder, wanted = single
+    folder, wanted, wanted_bf16 = single
     mp.spawn(run_process, args=(name, *free_ports(1), folder, small_root), nprocs=RUNS[name])
     assert len(wanted["losses"]) == 4
     for rank in range(RUNS[name]):
@@ -125,6 +132,12 @@ def test_a_run_is_that_of_a_single_process(name, single, small_root):
             assert resumed["losses"] == pytest.approx(wanted["losses"], rel=1e-6)
             for key, weight in wanted["weights"].items():
                 assert_close(resumed["weights"][key], weight, rtol=1e-6, atol=1e-9, msg=key)
+            mixed = torch.load(folder / f"{name}-bf16-{rank}.pt")
+            assert mixed["losses"][0] == pytest.approx(wanted_bf16["losses"][0], rel=1e-3)
+            assert mixed["losses"] == pytest.approx(wanted_bf16["losses"], abs=0.05)
+            # Autocast's rounding alone: FSDP's own would leave losses and sums of gradients 8 binary digits.
+            for key in ("losses", "norms"):
+                assert any(torch.tensor(value).bfloat16().item() != value for value in mixed[key])
     saved = DRLModel.from_pretrained(folder / f"{name}-saved", dtype=torch.float64)
     for key, weight in wanted["weights"].items():
         assert_close(saved.state_dict()[key], weight, rtol=1e-6, atol=1e-9, msg=key)

@@ -286,8 +286,8 @@ class CheckpointingTrainer(Trainer):
         return super()._finalize_training(trial, num_train_samples, start_time)
 
     def save_model(self, output_dir=None, _internal_call=False):
-        """`Trainer`'s own; no file in `output_dir` is ever seen in part."""
-        if _internal_call:
+        """`Trainer`'s own; no file in `output_dir` is ever seen in part. An internal call does not push."""
+        if self._writes_aside:
             return super().save_model(output_dir, _internal_call)
         folder = Path(output_dir or self.args.output_dir)
         temporary = folder / INCOMPLETE / "model"
@@ -300,7 +300,7 @@ class CheckpointingTrainer(Trainer):
             if self.args.should_save:
                 publish_files(temporary, folder)
                 clear_incomplete(folder)
-        if self.args.push_to_hub:
+        if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
 

@@ -2,6 +2,10 @@
 
 import math
 
+from accelerate.utils import FullyShardedDataParallelPlugin
+from torch.distributed.fsdp import StateDictType
+
+from ..configuration_drl import DRLConfig
 from ..data.loading import PairDataset
 from ..data.records import RetrievalData
 from ..modeling_drl import DRLModel
@@ -9,19 +13,50 @@ from ..processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
 
 
-def check_batch_size(args: DRLTrainingArguments, train_dataset: RetrievalData | PairDataset | None) -> None:
-    """Refuse a split that has no whole batch.
+def check_batch_size(
+    args: DRLTrainingArguments, train_dataset: RetrievalData | PairDataset | None, config: DRLConfig
+) -> None:
+    """Refuse a split that has no whole batch, or a last one of which channels can't be decorrelated.
 
     Raises:
         `ValueError`: Names the pairs that there are and those of a batch.
     """
-    if train_dataset is None or not args.dataloader_drop_last:
+    if train_dataset is None:
         return
     num_pairs, batch_size = len(train_dataset.captions), args.per_device_train_batch_size * args.world_size
-    if num_pairs < batch_size:
+    one_row_a_pair = config.cdcr == "random" or config.interaction in ("dp", "mlp")
+    if not args.dataloader_drop_last and config.cdcr != "none" and one_row_a_pair and num_pairs % batch_size == 1:
+        raise ValueError(
+            f"`train_dataset` has {num_pairs} pairs, so that the last batch of an epoch would be one pair "
+            f"({batch_size} are a batch of all processes), and the decorrelation needs two. Set "
+            "`dataloader_drop_last=True`, or another batch size."
+        )
+    if args.dataloader_drop_last and num_pairs < batch_size:
         raise ValueError(
             f"`train_dataset` has {num_pairs} pairs, fewer than a batch of all processes ({batch_size}), and "
             "`dataloader_drop_last` leaves out smaller ones."
+        )
+
+
+def check_fsdp(args: DRLTrainingArguments, plugin: FullyShardedDataParallelPlugin) -> None:
+    """Refuse what the trainer can't do with FSDP.
+
+    Raises:
+        `ValueError`: For FSDP 1, checkpoints of shards, or gradient caching.
+    """
+    if args.gradient_cache_chunk_size is not None:
+        raise ValueError(
+            "`gradient_cache_chunk_size` doesn't go with FSDP, which counts the forward passes: leave one out."
+        )
+    if plugin.fsdp_version != 2:
+        raise ValueError(
+            f"FSDP version {plugin.fsdp_version} was asked for, and only version 2 can be evaluated and saved here: "
+            "`accelerate launch --fsdp_version 2`."
+        )
+    if plugin.state_dict_type != StateDictType.FULL_STATE_DICT:
+        raise ValueError(
+            f"FSDP's `state_dict_type` is {plugin.state_dict_type.name}, of which no folder can be loaded by "
+            "`from_pretrained`: `accelerate launch --fsdp_state_dict_type FULL_STATE_DICT`."
         )
 
 

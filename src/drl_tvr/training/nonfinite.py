@@ -1,6 +1,6 @@
 """What went wrong in a step whose loss or gradient is not finite: said once, with names, before the step is made."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -135,7 +135,7 @@ def look(
     if cause := bad_parameters(model):
         return PARAMETERS, cause, None, []
     batches = {index: batch for index, batch in batches.items() if len(batch["input_ids"])}
-    chunk_size, autocast = trainer.args.gradient_cache_chunk_size, trainer.compute_loss_context_manager
+    chunk_size, autocast = trainer.args.gradient_cache_chunk_size, trainer.accelerator.autocast
     for index, batch in batches.items():
         cause, items = bad_features(model, chunks_of(batch, chunk_size), autocast)
         if cause is not None:
@@ -246,7 +246,7 @@ def bad_gradients(model: DRLModel, chunks: list[dict], autocast: Callable) -> st
         loss = model.compare(text, video, return_loss=True).loss
     leaves = [text.tokens, text.weights, video.tokens, video.weights]
     gradients = torch.autograd.grad(loss, [*leaves, *parameters], allow_unused=True)
-    of_leaves, found = gradients[: len(leaves)], [gradients[len(leaves) :]]
+    of_leaves, bad = gradients[: len(leaves)], set(not_finite(named, gradients[len(leaves) :]))
     start = 0
     for chunk in chunks:
         text, video = encode(chunk)
@@ -259,14 +259,19 @@ def bad_gradients(model: DRLModel, chunks: list[dict], autocast: Callable) -> st
             if features.requires_grad and gradient is not None
         ]
         tensors, gradients = zip(*roots, strict=True)
-        found.append(torch.autograd.grad(tensors, parameters, gradients, allow_unused=True))
+        bad.update(not_finite(named, torch.autograd.grad(tensors, parameters, gradients, allow_unused=True)))
         start = stop
-    names = [
-        name
-        for name, gradients in zip(named, zip(*found, strict=True), strict=True)
-        if any(gradient is not None and not gradient.isfinite().all() for gradient in gradients)
-    ]
+    names = [name for name in named if name in bad]
     return f"The loss is finite, but its gradient by {listed(names)} is not." if names else None
+
+
+def not_finite(names: Iterable[str], gradients: Iterable[torch.Tensor | None]) -> list[str]:
+    """Names of the gradients that are not finite."""
+    return [
+        name
+        for name, gradient in zip(names, gradients, strict=True)
+        if gradient is not None and not gradient.isfinite().all()
+    ]
 
 
 def listed(names: list[str]) -> str:

@@ -83,7 +83,8 @@ def check_one_disk(folder: str | os.PathLike) -> None:
 
 def end_with_launcher() -> None:
     """End this process when the launcher that started it is gone: no one is left to end it when others die."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ or any(thread.name == WATCH for thread in threading.enumerate()):
+    launched = any(name in os.environ for name in ("TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION"))
+    if not launched or any(thread.name == WATCH for thread in threading.enumerate()):
         return
     launcher = os.getppid()
 

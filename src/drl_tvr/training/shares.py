@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from torch.utils.data import Sampler
+import torch
+from torch.utils.data import DataLoader, Sampler
 
 from ..data.loading import PairDataset
 from .distributed import share_of
@@ -69,4 +70,14 @@ class ShareCollator:
         return {**self.collate(pairs), "num_pairs": len(items), "rows": rows}
 
 
-__all__ = ["GlobalBatchSampler", "ShareCollator"]
+def with_own_seeds(loader: DataLoader) -> DataLoader:
+    """Let a loader that accelerate has prepared draw the seeds of its workers by a generator of its own.
+
+    How often it draws depends on `persistent_workers` and on where a run was resumed; the random numbers that the
+    model uses must not.
+    """
+    loader.base_dataloader.generator = torch.Generator()
+    return loader
+
+
+__all__ = ["GlobalBatchSampler", "ShareCollator", "with_own_seeds"]

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.utils.data import DataLoader, Subset
 from transformers.trainer_utils import speed_metrics
 
@@ -24,7 +25,7 @@ from ..evaluation import (
 from ..modeling_drl import DRLFeatures, DRLModel
 from ..processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
-from .checks import check_batch_size, check_processor
+from .checks import check_batch_size, check_fsdp, check_processor
 from .distributed import (
     both_sides,
     first_items,
@@ -40,10 +41,11 @@ from .gradient_cache import COMPARING_MODULES, GradientCache
 from .nonfinite import explain_step, is_broken
 from .optimization import BertAdam, LogitScaleClamp, official_schedule, parameter_groups
 from .publishing import PublishingTrainer
-from .shares import GlobalBatchSampler, ShareCollator
+from .shares import GlobalBatchSampler, ShareCollator, with_own_seeds
 
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "pixel_values_videos", "video_mask")
+SMALLEST_SCALE = 2**-14  # the smallest normal number of float16
 COUNTS = ("num_videos", "expected_videos", "num_captions", "expected_captions")
 
 
@@ -94,7 +96,7 @@ class DRLTrainer(PublishingTrainer):
                 f"One process sees {args.n_gpu} GPUs, and each would be compared with its own share of the batch "
                 "alone. Start one process a GPU: `accelerate launch`."
             )
-        check_batch_size(args, train_dataset)
+        check_batch_size(args, train_dataset, model.config)
         check_processor(model, processing_class)
         kwargs.setdefault("data_collator", RetrievalCollator(processing_class))
         self.args, self.processing_class = args, processing_class  # `_decode` needs them before `Trainer` sets them
@@ -110,11 +112,11 @@ class DRLTrainer(PublishingTrainer):
         self.can_return_loss = True
         self.label_names = []
         self.model_accepts_loss_kwargs = False
-        if args.gradient_cache_chunk_size is not None and self.is_fsdp_enabled:
-            raise ValueError(
-                "`gradient_cache_chunk_size` doesn't go with FSDP, which counts the forward passes: leave one out."
-            )
         if self.is_fsdp_enabled:
+            plugin = self.accelerator.state.fsdp_plugin
+            check_fsdp(args, plugin)
+            # Autocast rounds what it may; FSDP would also round the logit scale, the loss and the sums of gradients.
+            plugin.mixed_precision_policy = MixedPrecisionPolicy()
             # FSDP shards along the first dimension, and a scalar has none; `_save` undoes this.
             model.logit_scale = torch.nn.Parameter(model.logit_scale.detach().reshape(1))
         self.add_callback(LogitScaleClamp())
@@ -159,7 +161,7 @@ class DRLTrainer(PublishingTrainer):
     def get_train_dataloader(self) -> DataLoader:
         """Batches of pairs; with several processes, each process's share of every global batch."""
         if self.args.world_size == 1:
-            return super().get_train_dataloader()
+            return with_own_seeds(super().get_train_dataloader())
         batches = GlobalBatchSampler(
             self._get_train_sampler(), self._train_batch_size, self.args.world_size, self.args.dataloader_drop_last
         )
@@ -170,7 +172,7 @@ class DRLTrainer(PublishingTrainer):
             persistent_workers=self.args.dataloader_persistent_workers,
             **self._workers(),
         )
-        return self.accelerator.prepare(loader)
+        return with_own_seeds(self.accelerator.prepare(loader))
 
     def _get_collator_with_removed_columns(self, data_collator, description=None):
         """What `Trainer` collates its batches of pairs with: every column is used."""
@@ -209,7 +211,7 @@ class DRLTrainer(PublishingTrainer):
         compare = partial(loss_of_features, num_pairs=inputs.pop("num_pairs", None))
         inputs.pop("rows", None)
         if "features" in inputs:  # of a GradientCache
-            outputs = compare(self.accelerator.unwrap_model(model), *inputs["features"])
+            outputs = compare(self.model, *inputs["features"])
         else:
             outputs = model(**inputs, compare=compare)
         for part in ("contrastive_loss", "cdcr_loss"):
@@ -228,7 +230,8 @@ class DRLTrainer(PublishingTrainer):
         with no_sync():
             features = {**inputs, "features": (cache.text, cache.video)}
             loss = super().training_step(model, features, num_items_in_batch)
-        parameters = self.accelerator.unwrap_model(model).named_parameters()
+        # Unwrapping a compiled model would take it out of its wrapper for good, and that is what averages gradients.
+        parameters = self.model.named_parameters()
         cache.backward(no_sync, [parameter for name, parameter in parameters if name.startswith(COMPARING_MODULES)])
         return loss
 
@@ -245,8 +248,10 @@ class DRLTrainer(PublishingTrainer):
         """
         grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         parts = {name: values[-len(self._batches) :] for name, values in self._loss_parts.items()}
-        # With float16, gradients that overflow are usual: the scaler leaves such steps out.
-        checked_norm = grad_norm if getattr(self.accelerator, "scaler", None) is None else None
+        # With float16, gradients that overflow are usual: the scaler leaves such steps out and halves its scale. With
+        # none left to halve it isn't the scale.
+        scaler = self.accelerator.scaler
+        checked_norm = grad_norm if scaler is None or scaler.get_scale() < SMALLEST_SCALE else None
         if in_any_process(is_broken(parts, checked_norm)):
             raise explain_step(self, self._batches, parts)
         for part, values in parts.items():
@@ -337,7 +342,7 @@ class DRLTrainer(PublishingTrainer):
         was_training = model.training
         model.eval()
         show_progress = self.is_world_process_zero() and not self.args.disable_tqdm
-        with self.compute_loss_context_manager():
+        with self.accelerator.autocast():
             video_features = encode_videos(model, self._eval_batches(videos), show_progress)
             text_features = encode_captions(model, self._eval_batches(captions), show_progress)
         num_batches = math.ceil(len(videos) / self.args.per_device_eval_batch_size)
