@@ -11,56 +11,40 @@ and the pixels.
 
 import argparse
 import json
-import os
-import platform
-import re
 import subprocess
-import sys
-import time
-from pathlib import Path
-from statistics import median
 
 import torch
+from measuring import machine, peak_memory, run_apart, seconds_of
+from training_step import build_model
 
-from drl_tvr import DRLConfig, DRLModel
 from drl_tvr.training.gradient_cache import GradientCache
 
 
 WORDS = 32
 
 
-def peak_gigabytes() -> float:
-    """The largest resident set so far; unlike getrusage's, without that of the process that started this one."""
-    return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 2**20
-
-
 def measure(batch_size: int, chunk_size: int | None, num_frames: int, repeats: int, bf16: bool) -> dict[str, float]:
-    """Median seconds of a step, the peak in GiB, and the loss of the first step."""
+    """Median seconds of a step, the process's peak in GiB before the first and at the end, and the first loss."""
     torch.manual_seed(0)
-    config = DRLConfig(
-        text_config={"hidden_size": 512, "num_hidden_layers": 12, "num_attention_heads": 8, "intermediate_size": 2048},
-        vision_config={"hidden_size": 768, "num_hidden_layers": 12, "patch_size": 32, "image_size": 224},
-    )
-    model = DRLModel(config).train()
+    model = build_model("b32", "sdpa")
     optimizer = torch.optim.AdamW(model.parameters(), 1e-6, fused=True)
-    start = peak_gigabytes()
+    start = peak_memory("cpu")
     texts = torch.randint(0, 40000, (batch_size, WORDS))
-    texts[:, -1] = config.text_config.eos_token_id
+    texts[:, -1] = model.config.text_config.eos_token_id
     batch = {
         "input_ids": texts,
         "attention_mask": torch.ones_like(texts),
         "pixel_values_videos": torch.randint(256, (batch_size, num_frames, 3, 224, 224), dtype=torch.uint8),
         "video_mask": torch.ones(batch_size, num_frames, dtype=torch.long),
     }
+    losses = []
 
     def encode(pairs: dict):
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             text = model.get_text_features(pairs["input_ids"], pairs["attention_mask"])
             return text, model.get_video_features(pairs["pixel_values_videos"], pairs["video_mask"])
 
-    seconds, losses = [], []
-    for _ in range(repeats):
-        began = time.perf_counter()
+    def step() -> None:
         optimizer.zero_grad()
         cache = None if chunk_size is None else GradientCache(encode, batch, chunk_size)
         features = encode(batch) if cache is None else (cache.text, cache.video)
@@ -69,9 +53,10 @@ def measure(batch_size: int, chunk_size: int | None, num_frames: int, repeats: i
         if cache is not None:
             cache.backward()
         optimizer.step()
-        seconds.append(time.perf_counter() - began)
         losses.append(loss.item())
-    return {"seconds": median(seconds), "start": start, "peak": peak_gigabytes(), "loss": losses[0]}
+
+    seconds, _ = seconds_of(step, repeats)
+    return {"seconds": seconds, "start": start / 2**10, "peak": peak_memory("cpu") / 2**10, "loss": losses[0]}
 
 
 def main() -> None:
@@ -93,24 +78,22 @@ def main() -> None:
     rows = [(args.plain_batch_size, None), *((batch_size, args.chunk_size) for batch_size in args.batch_sizes)]
     for batch_size, chunk_size in rows:
         name = f"| {'plain' if chunk_size is None else 'in chunks'} | {batch_size} | {chunk_size or '-'} |"
-        one = json.dumps([batch_size, chunk_size, args.num_frames, args.repeats, args.bf16])
-        # Without it glibc keeps freed memory for itself, and the resident set says little of what is in use.
-        env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
-        done = subprocess.run([sys.executable, __file__, "--one", one], capture_output=True, text=True, env=env)
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or ["killed"]
-            print(f"{name} failed ({done.returncode}): {last[0]} | - | - | - | - |", flush=True)
+        try:
+            # Without it glibc keeps freed memory for itself, and the resident set says little of what is in use.
+            found = run_apart(
+                __file__,
+                [batch_size, chunk_size, args.num_frames, args.repeats, args.bf16],
+                MALLOC_MMAP_THRESHOLD_="65536",
+            )
+        except subprocess.CalledProcessError as error:
+            print(f"{name} failed ({error.returncode}) | - | - | - | - |", flush=True)
             continue
-        found = json.loads(done.stdout)
         print(
             f"{name} {found['loss']:.4f} | {found['seconds']:.1f} | {batch_size / found['seconds']:.2f} | "
             f"{found['peak']:.2f} | {found['peak'] - found['start']:.2f} |",
             flush=True,
         )
-    print(
-        f"\n{os.cpu_count()} cores of {platform.machine()}, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}, {'bfloat16' if args.bf16 else 'float32'}; median of {args.repeats} steps."
-    )
+    print(f"\n{machine()}, {'bfloat16' if args.bf16 else 'float32'}; median of {args.repeats} steps.")
 
 
 if __name__ == "__main__":

@@ -115,6 +115,17 @@ def print_rates(rows: list[tuple[str, int]], repeats: int) -> None:
 
 
 @torch.no_grad()
+def print_query(num_videos: int, repeats: int) -> None:
+    """Seconds of one query, which reads all features for a single text."""
+    torch.manual_seed(0)
+    model = make_model()
+    text, videos = make_features(1, 15, 15, 32), make_features(num_videos, 8, 12, 12)
+    score_all(model, text, videos)
+    seconds, spread = seconds_of(lambda: score_all(model, text, videos), repeats)
+    print(f"One query, {num_videos:,} videos: {1e3 * seconds:.1f} ± {1e3 * spread:.1f} ms")
+
+
+@torch.no_grad()
 def print_bfloat16(folder: str) -> None:
     """Metrics of a trained model of the bundled benchmark in both types."""
     model, processor = DRLModel.from_pretrained(folder).eval(), DRLProcessor.from_pretrained(folder)
@@ -151,6 +162,9 @@ def main() -> None:
     if args.streamed:
         print()
         print_rates([("ranks, streamed", size) for size in args.streamed], 1)
+    print()
+    for num_videos in (1_000, 10_000):
+        print_query(num_videos, args.repeats)
     if args.model:
         print_bfloat16(args.model)
     print(f"\n{machine()}; median of {args.repeats} ± half the range, of one for the ranks.")
