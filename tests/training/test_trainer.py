@@ -20,7 +20,7 @@ from drl_tvr import (
     load_benchmark,
 )
 from drl_tvr.evaluation import twin_accuracy
-from drl_tvr.training.checks import check_fsdp
+from drl_tvr.training.distributed import prepare_fsdp
 from drl_tvr.training.optimization import BertAdam
 
 
@@ -396,10 +396,10 @@ def test_a_last_batch_of_one_pair_is_refused_before_the_run(fields, make_trainer
         ({"fsdp_version": 2, "state_dict_type": "SHARDED_STATE_DICT"}, "`state_dict_type` is SHARDED_STATE_DICT"),
     ],
 )
-def test_what_fsdp_cannot_save_is_refused(settings, said, tmp_path):
+def test_what_fsdp_cannot_save_is_refused(settings, said):
     plugin = FullyShardedDataParallelPlugin(**settings)
     with pytest.raises(ValueError, match=said):
-        check_fsdp(DRLTrainingArguments(str(tmp_path), report_to="none", use_cpu=True), plugin)
+        prepare_fsdp(plugin)
 
 
 def test_gradient_checkpointing_changes_nothing_but_memory(make_trainer):

@@ -2,9 +2,6 @@
 
 import math
 
-from accelerate.utils import FullyShardedDataParallelPlugin
-from torch.distributed.fsdp import StateDictType
-
 from ..configuration_drl import DRLConfig
 from ..data.loading import PairDataset
 from ..data.records import RetrievalData
@@ -35,28 +32,6 @@ def check_batch_size(
         raise ValueError(
             f"`train_dataset` has {num_pairs} pairs, fewer than a batch of all processes ({batch_size}), and "
             "`dataloader_drop_last` leaves out smaller ones."
-        )
-
-
-def check_fsdp(args: DRLTrainingArguments, plugin: FullyShardedDataParallelPlugin) -> None:
-    """Refuse what the trainer can't do with FSDP.
-
-    Raises:
-        `ValueError`: For FSDP 1, checkpoints of shards, or gradient caching.
-    """
-    if args.gradient_cache_chunk_size is not None:
-        raise ValueError(
-            "`gradient_cache_chunk_size` doesn't go with FSDP, which counts the forward passes: leave one out."
-        )
-    if plugin.fsdp_version != 2:
-        raise ValueError(
-            f"FSDP version {plugin.fsdp_version} was asked for, and only version 2 can be evaluated and saved here: "
-            "`accelerate launch --fsdp_version 2`."
-        )
-    if plugin.state_dict_type != StateDictType.FULL_STATE_DICT:
-        raise ValueError(
-            f"FSDP's `state_dict_type` is {plugin.state_dict_type.name}, of which no folder can be loaded by "
-            "`from_pretrained`: `accelerate launch --fsdp_state_dict_type FULL_STATE_DICT`."
         )
 
 

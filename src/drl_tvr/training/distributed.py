@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from accelerate.utils import FullyShardedDataParallelPlugin
+from torch.distributed.fsdp import MixedPrecisionPolicy, StateDictType
 from torch.distributed.tensor import DTensor
 
 from ..decorrelation_drl import draw_seed
@@ -254,6 +256,26 @@ def send(tensor: torch.Tensor | None, owner: int, device: torch.device) -> torch
     return tensor
 
 
+def prepare_fsdp(plugin: FullyShardedDataParallelPlugin) -> None:
+    """Refuse what can't be evaluated or saved, and leave rounding to autocast.
+
+    Raises:
+        `ValueError`: For FSDP 1, or checkpoints of shards.
+    """
+    if plugin.fsdp_version != 2:
+        raise ValueError(
+            f"FSDP version {plugin.fsdp_version} was asked for, and only version 2 can be evaluated and saved here: "
+            "`accelerate launch --fsdp_version 2`."
+        )
+    if plugin.state_dict_type != StateDictType.FULL_STATE_DICT:
+        raise ValueError(
+            f"FSDP's `state_dict_type` is {plugin.state_dict_type.name}, of which no folder can be loaded by "
+            "`from_pretrained`: `accelerate launch --fsdp_state_dict_type FULL_STATE_DICT`."
+        )
+    # accelerate's own would also round the logit scale, the loss and the sums of gradients.
+    plugin.mixed_precision_policy = MixedPrecisionPolicy()
+
+
 def whole_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """A parameter that FSDP may have sharded, as a plain tensor. All processes must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
@@ -287,6 +309,7 @@ __all__ = [
     "in_first_process",
     "loss_of_features",
     "num_processes",
+    "prepare_fsdp",
     "process_index",
     "share_of",
     "whole_model",

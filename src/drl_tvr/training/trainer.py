@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.utils.data import DataLoader, Subset
 from transformers.trainer_utils import speed_metrics
 
@@ -25,7 +24,7 @@ from ..evaluation import (
 from ..modeling_drl import DRLFeatures, DRLModel
 from ..processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
-from .checks import check_batch_size, check_fsdp, check_processor
+from .checks import check_batch_size, check_processor
 from .distributed import (
     both_sides,
     first_items,
@@ -33,6 +32,7 @@ from .distributed import (
     gather_rows,
     in_any_process,
     loss_of_features,
+    prepare_fsdp,
     share_of,
     whole_model,
     whole_tensor,
@@ -113,10 +113,11 @@ class DRLTrainer(PublishingTrainer):
         self.label_names = []
         self.model_accepts_loss_kwargs = False
         if self.is_fsdp_enabled:
-            plugin = self.accelerator.state.fsdp_plugin
-            check_fsdp(args, plugin)
-            # Autocast rounds what it may; FSDP would also round the logit scale, the loss and the sums of gradients.
-            plugin.mixed_precision_policy = MixedPrecisionPolicy()
+            if args.gradient_cache_chunk_size is not None:
+                raise ValueError(
+                    "`gradient_cache_chunk_size` doesn't go with FSDP, which counts the forward passes: leave one out."
+                )
+            prepare_fsdp(self.accelerator.state.fsdp_plugin)
             # FSDP shards along the first dimension, and a scalar has none; `_save` undoes this.
             model.logit_scale = torch.nn.Parameter(model.logit_scale.detach().reshape(1))
         self.add_callback(LogitScaleClamp())
