@@ -59,12 +59,12 @@ TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 ACCELERATE = ["accelerate.commands.accelerate_cli", "launch", "--cpu", "--num_processes", "1"]
 
 
-@pytest.mark.parametrize(("launcher", "processes"), [(TORCHRUN, 2), (ACCELERATE, 1)], ids=["torchrun", "accelerate"])
-def test_a_folder_is_one_runs_and_its_processes_end_with_their_launcher(launcher, processes, tmp_path):
+@pytest.mark.parametrize(("launch", "processes"), [(TORCHRUN, 2), (ACCELERATE, 1)], ids=["torchrun", "accelerate"])
+def test_a_folder_is_one_runs_and_its_processes_end_with_their_launcher(launch, processes, tmp_path):
     out, pids = tmp_path / "out", tmp_path / "pids"
     pids.mkdir()
     (tmp_path / "rank.py").write_text(RANK)
-    command = [sys.executable, "-m", *launcher, str(tmp_path / "rank.py"), str(out), str(pids)]
+    command = [sys.executable, "-m", *launch, str(tmp_path / "rank.py"), str(out), str(pids)]
     environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as launcher:
         try:

@@ -345,9 +345,6 @@ def test_a_disk_that_is_full_is_an_error_and_the_last_checkpoint_stays(make_trai
         subprocess.run(["umount", str(disk)], check=True)
 
 
-# Processes that die.
-
-
 @pytest.mark.parametrize("internal", [False, True])
 def test_a_disk_that_is_full_leaves_the_model_that_was_there(internal, make_trainer, tmp_path):
     """Also where the push is left for later, as at the end of the training example."""
@@ -366,6 +363,9 @@ def test_a_disk_that_is_full_leaves_the_model_that_was_there(internal, make_trai
     with pytest.raises(TrainingCheckpointError, match="can't write config.json"):
         trainer.save_model(_internal_call=internal)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
+
+
+# Processes that die.
 
 
 def test_a_loader_of_batches_that_dies_is_an_error(make_trainer, tmp_path):
