@@ -10,7 +10,7 @@ from pathlib import Path
 import mlinter
 
 
-PACKAGE = Path(__file__).parents[1] / "src" / "drl_tvr"
+PACKAGE = Path(__file__).parents[1] / "src" / "drl_tvr" / "model"
 
 SKIPPED = {
     # They look things up in a checkout of transformers and pass on anything that lies elsewhere.
@@ -40,7 +40,7 @@ def main() -> int:
         for violation in mlinter.analyze_file(file, file.read_text(encoding="utf-8"), enabled_rules=rules)
     ]
     for violation in violations:
-        path = violation.file_path.relative_to(PACKAGE.parents[1])
+        path = violation.file_path.relative_to(PACKAGE.parents[2])
         print(f"{path}:{violation.line_number}: {violation.message}", file=sys.stderr)
     names = ", ".join(file.name for file in files)
     print(f"transformers-mlinter: {len(rules)} rules on {names}: {len(violations)} violation(s)")

@@ -30,7 +30,7 @@ from transformers.utils import logging as hf_logging
 
 from drl_tvr import DRLVideoProcessor, load_benchmark
 from drl_tvr.data.frame_store import StoredFrames, decode_videos
-from drl_tvr.video_decoding_drl import VideoDecodeError, decode_video
+from drl_tvr.model.video_decoding import VideoDecodeError, decode_video
 
 
 LONG = (9.9, 30.0)  # seconds; a clip "of 10 s" often has a frame or two less

@@ -19,7 +19,7 @@ from drl_tvr import DRLConfig, DRLModel, DRLProcessor, evaluate_retrieval, load_
 from drl_tvr.data.frame_store import decode_videos
 from drl_tvr.data.loading import CaptionDataset, RetrievalCollator, VideoDataset
 from drl_tvr.evaluation import encode_captions, encode_videos, score_all, stream_ranks
-from drl_tvr.modeling_drl import DRLFeatures
+from drl_tvr.model.modeling_drl import DRLFeatures
 
 
 DIM = 512

@@ -14,8 +14,8 @@ import torch
 from measuring import machine, memory, peak_memory, reset_peak, run_apart, seconds_of
 
 from drl_tvr import DRLConfig
-from drl_tvr.losses import contrastive_loss
-from drl_tvr.pair_scoring_drl import MAX_ELEMENTS, DRLCrossTransformer
+from drl_tvr.model.losses import contrastive_loss
+from drl_tvr.model.pair_networks import MAX_ELEMENTS, DRLCrossTransformer
 
 
 def measure(batch_size: int, max_elements: int, repeats: int) -> dict[str, float]:

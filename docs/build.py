@@ -10,6 +10,7 @@ leads nowhere, and a docstring that it takes for reStructuredText.
 import argparse
 import importlib
 import os
+import pkgutil
 import re
 import shutil
 import sys
@@ -115,8 +116,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build the documentation, strictly.")
     parser.add_argument("output", type=Path, help="folder for the built pages; it is emptied first")
     output = parser.parse_args().output
+    package = importlib.import_module("drl_tvr")
+    for module in pkgutil.walk_packages(package.__path__, "drl_tvr."):
+        # A page names objects by their path from the package, which ends at a module that nothing has imported yet.
+        if not module.name.startswith("drl_tvr.evaluation.text_video_retrieval"):
+            importlib.import_module(module.name)
     try:
-        pages = build(SOURCE, output, importlib.import_module("drl_tvr"))
+        pages = build(SOURCE, output, package)
     except (ValueError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -38,7 +38,7 @@ from drl_tvr.evaluation import describe_data, describe_model, library_versions, 
 from drl_tvr.hub import push_checkpoint
 from drl_tvr.training.distributed import in_first_process
 from drl_tvr.training.output_folder import check_one_disk, end_with_launcher
-from drl_tvr.training.resuming import RESULTS_FILE, begin_run, write_json
+from drl_tvr.training.run import RESULTS_FILE, begin_run, write_json
 
 
 DEFAULT_CONFIG = Path(__file__).parent / "configs" / "moving_shapes.yaml"

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 
-from .configuration_drl import CDCR_MODES, INTERACTIONS
-from .conversion import convert_checkpoint
+from .conversion.checkpoint import convert_checkpoint
 from .data import BenchmarkError, format_report, load_benchmark, run_doctor
 from .data.benchmarks import BENCHMARKS
 from .data.benchmarks.own_data import SUFFIXES, find_files, splits_of
@@ -17,21 +16,20 @@ from .evaluation import (
     EvaluationResult,
     compare_results,
     evaluate_model,
-    explain_score,
     format_comparison,
-    format_explanation,
     format_result,
-    plot_explanation,
     plot_files,
     sample_bank,
 )
-from .evaluation.explanation_plot import check_picture_path
 from .evaluation.normalization import NEEDS
+from .explanation import explain_score, format_explanation, plot_explanation
+from .explanation.plot import check_picture_path
 from .hub import push_checkpoint
-from .modeling_drl import DRLModel
-from .processing_drl import DRLProcessor
+from .model.configuration_drl import CDCR_MODES, INTERACTIONS
+from .model.modeling_drl import DRLModel
+from .model.processing_drl import DRLProcessor
+from .model.video_container import locate_video
 from .training.checks import check_processor
-from .video_container_drl import locate_video
 
 
 SPLITS = ("train", "validation", "test")

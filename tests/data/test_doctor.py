@@ -11,7 +11,7 @@ import pytest
 from conftest import write_video
 
 from drl_tvr.data.doctor import VideoCheck, check_video, check_videos, format_report, run_doctor
-from drl_tvr.video_errors_drl import VIDEO_ERROR_CODES
+from drl_tvr.model.video_errors import VIDEO_ERROR_CODES
 
 
 BROKEN_CLIPS = {

@@ -19,7 +19,7 @@ from datasets import Dataset
 from drl_tvr import DRLVideoProcessor, VideoDecodeError
 from drl_tvr.data import frame_store
 from drl_tvr.data.frame_store import INCOMPLETE, FrameStoreError, StoredFrames, decode_videos, pixel_settings
-from drl_tvr.video_decoding_drl import VideoNotFoundError
+from drl_tvr.model.video_decoding import VideoNotFoundError
 
 
 SMALL = {"size": {"shortest_edge": 24}, "crop_size": {"height": 24, "width": 24}}

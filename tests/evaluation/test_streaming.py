@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from drl_tvr.evaluation import ranks_per_caption, ranks_per_video, score_all, stream_ranks
-from drl_tvr.modeling_drl import DRLFeatures
+from drl_tvr.model.modeling_drl import DRLFeatures
 
 
 def features(lengths: list[int], dim: int, generator: torch.Generator) -> DRLFeatures:

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from drl_tvr import DRLConfig, DRLModel, convert_checkpoint
-from drl_tvr.original_names import original_names
+from drl_tvr.conversion.original_names import original_names
 
 
 pytestmark = pytest.mark.shared

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from drl_tvr import DRLFeatures, DRLModel, DRLTrainer
 from drl_tvr.training.distributed import gather_features, share_of
-from drl_tvr.training.shares import GlobalBatchSampler
+from drl_tvr.training.global_batches import GlobalBatchSampler
 
 
 # Of unlike length, so that each process pads to its own longest.

@@ -14,7 +14,7 @@ import pytest
 from drl_tvr import DRLTrainingArguments
 from drl_tvr.training import RunInProgressError, TrainingCheckpointError
 from drl_tvr.training.checkpointing import explained, rotate
-from drl_tvr.training.resuming import begin_run
+from drl_tvr.training.run import begin_run
 
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -24,7 +24,7 @@ import os, sys, time
 from pathlib import Path
 from drl_tvr import DRLTrainingArguments
 from drl_tvr.training.output_folder import end_with_launcher
-from drl_tvr.training.resuming import begin_run
+from drl_tvr.training.run import begin_run
 
 end_with_launcher()
 args = DRLTrainingArguments(sys.argv[1], report_to="none", use_cpu=True)  # all: it makes the process group

@@ -21,9 +21,9 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
 from drl_tvr import DRLTrainer, DRLTrainingArguments, load_benchmark
 from drl_tvr.training import NonFiniteError, TrainingCheckpointError
 from drl_tvr.training.checkpointing import INCOMPLETE, last_checkpoint
+from drl_tvr.training.global_batches import ShareCollator
 from drl_tvr.training.nonfinite import explain_step
 from drl_tvr.training.output_folder import hold_folder
-from drl_tvr.training.shares import ShareCollator
 
 
 FORK = multiprocessing.get_context("fork")

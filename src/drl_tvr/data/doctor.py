@@ -12,7 +12,7 @@ from importlib import metadata
 import torch
 from tqdm.auto import tqdm
 
-from ..video_decoding_drl import VideoDecodeError, decode_video, sample_indices, usable_backend
+from ..model.video_decoding import VideoDecodeError, decode_video, sample_indices, usable_backend
 from .video_scan import find_videos
 from .worker_pool import WorkerFailure, map_in_processes
 
@@ -141,7 +141,7 @@ def check_videos(
     """Decode many videos in processes, with a progress bar.
 
     Each is decoded by the sampler and the decoder of [`DRLVideoProcessor`], so that the doctor finds what training
-    would find, and misses what training would not see either (see [`~video_decoding_drl.read_video`]).
+    would find, and misses what training would not see either (see [`~model.video_decoding.read_video`]).
 
     A video that takes more than `time_limit`, or crashes the decoder, costs one process, which is replaced.
 

@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from transformers import BaseVideoProcessor
 from transformers.utils import is_torchcodec_usable, logging
 
-from ..video_decoding_drl import VideoDecodeError, VideoNotFoundError
+from ..model.video_decoding import VideoDecodeError, VideoNotFoundError
 
 
 logger = logging.get_logger(__name__)

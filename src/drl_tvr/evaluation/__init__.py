@@ -5,8 +5,6 @@ from pathlib import Path
 from .bootstrap import PairedDifference, bootstrap_intervals, paired_differences
 from .comparison import compare_results
 from .evaluator import evaluate_model
-from .explanation import ExplanationError, ScoreExplanation, explain_score, format_explanation
-from .explanation_plot import plot_explanation
 from .fingerprints import describe_data, describe_model, library_versions
 from .metrics import (
     evaluate_retrieval,
@@ -29,10 +27,8 @@ METRIC_FOLDER = str(Path(__file__).parent / "text_video_retrieval")  # for `eval
 __all__ = [
     "METRIC_FOLDER",
     "EvaluationResult",
-    "ExplanationError",
     "PairedDifference",
     "ResultError",
-    "ScoreExplanation",
     "bootstrap_intervals",
     "compare_results",
     "describe_data",
@@ -42,15 +38,12 @@ __all__ = [
     "encode_videos",
     "evaluate_model",
     "evaluate_retrieval",
-    "explain_score",
     "format_comparison",
-    "format_explanation",
     "format_result",
     "library_versions",
     "make_result",
     "metrics_of_ranks",
     "paired_differences",
-    "plot_explanation",
     "plot_files",
     "plot_ranks",
     "plot_recall",

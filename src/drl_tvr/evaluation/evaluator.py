@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 from ..data.frame_store import decode_videos
 from ..data.loading import CaptionDataset, RetrievalCollator, VideoDataset
 from ..data.records import RetrievalData
-from ..modeling_drl import DRLModel
-from ..processing_drl import DRLProcessor
+from ..model.modeling_drl import DRLModel
+from ..model.processing_drl import DRLProcessor
 from .fingerprints import describe_data, describe_model, library_versions
 from .metrics import rank_both_ways, ranks_per_caption, ranks_per_video, twin_accuracy
 from .normalization import NEEDS, dual_softmax, query_bank_norm

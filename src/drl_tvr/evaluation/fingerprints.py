@@ -12,8 +12,8 @@ from tqdm.auto import tqdm
 from transformers.utils import cached_file
 
 from ..data.records import RetrievalData
-from ..modeling_drl import DRLModel
-from ..processing_drl import DRLProcessor
+from ..model.modeling_drl import DRLModel
+from ..model.processing_drl import DRLProcessor
 
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "torchvision", "av", "numpy", "datasets", "safetensors")

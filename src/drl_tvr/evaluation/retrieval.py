@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from tqdm.auto import tqdm
 
-from ..modeling_drl import DRLFeatures, DRLModel
+from ..model.modeling_drl import DRLFeatures, DRLModel
 
 
 BLOCK_SIZE = 1024

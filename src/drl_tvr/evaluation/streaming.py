@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from ..modeling_drl import DRLFeatures, DRLModel
+from ..model.modeling_drl import DRLFeatures, DRLModel
 from .metrics import check_owners
 from .retrieval import BLOCK_SIZE, item_blocks, take_features
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..modeling_drl import DRLFeatures, DRLModel
-from ..processing_drl import DRLProcessor
+from ..model.modeling_drl import DRLFeatures, DRLModel
+from ..model.processing_drl import DRLProcessor
 
 
 REPEATS = 5

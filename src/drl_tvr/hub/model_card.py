@@ -12,8 +12,8 @@ import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import TrainingArguments
 
-from ..configuration_drl import DRLConfig
-from ..processing_drl import DRLProcessor
+from ..model.configuration_drl import DRLConfig
+from ..model.processing_drl import DRLProcessor
 from .cost import ModelCost
 
 

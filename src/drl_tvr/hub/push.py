@@ -15,9 +15,9 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError
 from transformers.dynamic_module_utils import get_relative_import_files
 
-from .. import modeling_drl, processing_drl, video_processing_drl
-from ..modeling_drl import DRLModel
-from ..processing_drl import DRLProcessor
+from ..model import modeling_drl, processing_drl, video_processing_drl
+from ..model.modeling_drl import DRLModel
+from ..model.processing_drl import DRLProcessor
 
 
 logger = logging.getLogger(__name__)

@@ -2,11 +2,11 @@
 
 import math
 
-from ..configuration_drl import DRLConfig
 from ..data.loading import PairDataset
 from ..data.records import RetrievalData
-from ..modeling_drl import DRLModel
-from ..processing_drl import DRLProcessor
+from ..model.configuration_drl import DRLConfig
+from ..model.modeling_drl import DRLModel
+from ..model.processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
 
 

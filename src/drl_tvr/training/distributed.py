@@ -9,9 +9,9 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 from torch.distributed.fsdp import MixedPrecisionPolicy, StateDictType
 from torch.distributed.tensor import DTensor
 
-from ..decorrelation_drl import draw_seed
-from ..encoders_drl import at_least_float32
-from ..modeling_drl import DRLFeatures, DRLModel, DRLOutput
+from ..model.decorrelation import draw_seed
+from ..model.encoders import at_least_float32
+from ..model.modeling_drl import DRLFeatures, DRLModel, DRLOutput
 
 
 def num_processes() -> int:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch.utils.checkpoint import get_device_states, set_device_states
 
-from ..modeling_drl import DRLFeatures
+from ..model.modeling_drl import DRLFeatures
 
 
 # The parameters that act on features and not on pixels or words.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from transformers import Trainer
 
-from ..modeling_drl import DRLFeatures, DRLModel
+from ..model.modeling_drl import DRLFeatures, DRLModel
 from .distributed import gather_objects, whole_model
 from .gradient_cache import join
 

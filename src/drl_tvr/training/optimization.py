@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from transformers import TrainerCallback
 
-from ..modeling_drl import NEW_MODULES
+from ..model.modeling_drl import NEW_MODULES
 from .arguments import DRLTrainingArguments
 
 

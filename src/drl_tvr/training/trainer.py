@@ -21,8 +21,8 @@ from ..evaluation import (
     score_all,
     twin_accuracy,
 )
-from ..modeling_drl import DRLFeatures, DRLModel
-from ..processing_drl import DRLProcessor
+from ..model.modeling_drl import DRLFeatures, DRLModel
+from ..model.processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
 from .checks import check_batch_size, check_processor
 from .distributed import (
@@ -37,11 +37,11 @@ from .distributed import (
     whole_model,
     whole_tensor,
 )
+from .global_batches import GlobalBatchSampler, ShareCollator, with_own_seeds
 from .gradient_cache import COMPARING_MODULES, GradientCache
 from .nonfinite import explain_step, is_broken
 from .optimization import BertAdam, LogitScaleClamp, official_schedule, parameter_groups
 from .publishing import PublishingTrainer
-from .shares import GlobalBatchSampler, ShareCollator, with_own_seeds
 
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "pixel_values_videos", "video_mask")
@@ -193,7 +193,7 @@ class DRLTrainer(PublishingTrainer):
         Args:
             model (`torch.nn.Module`): The model, as accelerate wrapped it.
             inputs (`dict`): The model's inputs, and `num_pairs`, how many of them count, and `rows`, which they are,
-                where a [`~training.shares.ShareCollator`] made them.
+                where a [`~training.global_batches.ShareCollator`] made them.
 
         Returns:
             `tuple(DRLFeatures)`: Texts and videos, none for an empty share.

@@ -4,8 +4,9 @@ import os
 from functools import partial
 
 from ..errors import BenchmarkError
+from ..moving_shapes import load as moving_shapes
 from ..records import RetrievalData
-from . import activitynet, didemo, lsmdc, moving_shapes, msrvtt, msvd, own_data, vatex
+from . import activitynet, didemo, lsmdc, msrvtt, msvd, own_data, vatex
 
 
 BENCHMARKS = {

@@ -1,0 +1,216 @@
+"""What comes after CLIP's towers: the temporal encoders over frame tokens, and the weights of words and frames."""
+
+from collections.abc import Callable
+from functools import wraps
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_sequence, unpack_sequence
+from transformers import CLIPTextModel
+from transformers import initialization as init
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPPreTrainedModel
+from transformers.utils import logging
+from transformers.utils.generic import maybe_autocast
+
+from .configuration_drl import DRLConfig, DRLTemporalConfig
+from .outputs import DRLFeatures
+
+
+logger = logging.get_logger(__name__)
+
+
+class DRLTokenWeights(nn.Module):
+    """Weights of an item's tokens: a softmax over the valid ones of a small network on the un-normalised tokens."""
+
+    def __init__(self, dim: int, depth: int):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        for _ in range(depth - 1):
+            self.layers.extend([nn.Linear(dim, dim), nn.ReLU()])
+        self.layers.append(nn.Linear(dim, 1))
+
+    def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Weigh `tokens` (num_items, num_tokens, dim) by `mask` (num_items, num_tokens), in float32 at least."""
+        for layer in self.layers:
+            tokens = layer(tokens)
+        scores = at_least_float32(tokens.squeeze(-1))  # (num_items, num_tokens)
+        return scores.masked_fill(~mask.bool(), float("-inf")).softmax(dim=-1)
+
+
+class DRLPreTrainedModel(CLIPPreTrainedModel):
+    """Weight initialisation, loading and saving; CLIP's, since the towers and the temporal blocks are CLIP's."""
+
+    config: DRLConfig
+    base_model_prefix = "drl"
+    main_input_name = "input_ids"
+    input_modalities = ("video", "text")
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, DRLBlockStack):
+            init.normal_(module.position_embedding.weight, std=module.config.initializer_range)
+        elif isinstance(module, nn.LSTM):
+            bound = module.hidden_size**-0.5
+            for parameter in module.parameters():
+                init.uniform_(parameter, -bound, bound)
+
+
+class DRLBlockStack(DRLPreTrainedModel):
+    """Learned positions and CLIP's pre-norm blocks: what the temporal and the cross transformer are made of.
+
+    Args:
+        config ([`DRLTemporalConfig`]): Its configuration.
+    """
+
+    config: DRLTemporalConfig
+    main_input_name = "frame_tokens"
+    num_text_tokens = 0  # that take a position beside the frames
+
+    def __init__(self, config: DRLTemporalConfig):
+        super().__init__(config)
+        self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.layers = nn.ModuleList([CLIPEncoderLayer(config) for _ in range(config.num_hidden_layers)])
+        self.gradient_checkpointing = False
+
+    def check_num_frames(self, num_frames: int) -> None:
+        """Refuse more frames than there are positions, which can be known before the vision tower runs.
+
+        Raises:
+            `ValueError`: For more frames than there are positions.
+        """
+        positions = self.config.max_position_embeddings
+        if num_frames + self.num_text_tokens > positions:
+            name, of_text = self.config.base_config_key, ", one of them the text's" if self.num_text_tokens else ""
+            raise ValueError(
+                f"A video has {num_frames} frames; `{name}.max_position_embeddings` is {positions}{of_text}."
+            )
+
+    def run_blocks(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Run the blocks on `hidden_states` (num_items, length, dim), where `mask` (num_items, length) is 1."""
+        attention_mask = create_bidirectional_mask(
+            config=self.config, inputs_embeds=hidden_states, attention_mask=mask
+        )
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, attention_mask)
+        return hidden_states
+
+    @torch.no_grad()
+    def start_as(self, text_model: CLIPTextModel) -> None:
+        """Copy the first blocks and the positions of CLIP's text tower, as the official code does.
+
+        Where the sizes differ the random weights stay, with a warning that names what differs.
+        """
+        name = self.config.base_config_key
+        text = text_model.config
+        sizes = ("hidden_size", "intermediate_size", "hidden_act")
+        differing = [size for size in sizes if getattr(text, size) != getattr(self.config, size)]
+        if text.num_hidden_layers < self.config.num_hidden_layers:
+            differing.append("num_hidden_layers")
+        if differing:
+            logger.warning(
+                f"The blocks of `{name}` keep their random weights: the text tower differs in {', '.join(differing)}."
+            )
+            return
+        # The text tower may be the deeper one.
+        for target, source in zip(self.layers, text_model.encoder.layers, strict=False):
+            target.load_state_dict(source.state_dict())
+        positions = text_model.embeddings.position_embedding.weight
+        rows = min(len(positions), len(self.position_embedding.weight))
+        self.position_embedding.weight[:rows] = positions[:rows]
+
+
+class DRLTemporalTransformer(DRLBlockStack):
+    """Relates a video's frames to one another: blocks over frames plus positions, with a residual around all.
+
+    Args:
+        config ([`DRLTemporalConfig`]): Its configuration.
+    """
+
+    def __init__(self, config: DRLTemporalConfig):
+        super().__init__(config)
+        self.post_init()
+
+    def forward(self, frame_tokens: torch.Tensor, video_mask: torch.Tensor) -> torch.Tensor:
+        """Encode the frames of each video.
+
+        Args:
+            frame_tokens (`torch.Tensor` of shape `(num_videos, num_frames, dim)`): Frames.
+            video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`): 1 for real frames.
+
+        Returns:
+            `torch.Tensor` of shape `(num_videos, num_frames, dim)`: Frames that know of one another.
+
+        Raises:
+            `ValueError`: For more frames than `max_position_embeddings`.
+        """
+        num_frames = frame_tokens.shape[1]
+        self.check_num_frames(num_frames)
+        positions = self.position_embedding.weight[:num_frames]
+        return self.run_blocks(frame_tokens + positions, video_mask) + frame_tokens
+
+
+class DRLTemporalLSTM(nn.Module):
+    """Relates a video's real frames to those before them by one LSTM layer, with a residual (`seqLSTM` officially).
+
+    Args:
+        dim (`int`): Width of the frame tokens.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.lstm = nn.LSTM(dim, dim, batch_first=True)
+
+    def forward(self, frame_tokens: torch.Tensor, video_mask: torch.Tensor) -> torch.Tensor:
+        """Encode `frame_tokens` (num_videos, num_frames, dim) where `video_mask` is 1; padding stays as it is."""
+        real = video_mask.bool()
+        videos = frame_tokens[real].split(real.sum(dim=-1).tolist())
+        encoded, _ = self.lstm(pack_sequence(videos, enforce_sorted=False))
+        residual = torch.zeros_like(frame_tokens)
+        residual[real] = torch.cat(unpack_sequence(encoded)).to(residual.dtype)  # (num_real_frames, dim)
+        return frame_tokens + residual
+
+
+def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
+    """Half precision as float32; float32 and float64 as they are."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def without_autocast(method: Callable) -> Callable:
+    """Run a method of (self, text, video, ...) outside mixed precision, which is for the encoders.
+
+    bfloat16 cosines differ by up to 1/256, and so would ranks.
+    """
+
+    @wraps(method)
+    def without(self, text: DRLFeatures, video: DRLFeatures, *args, **kwargs):
+        with maybe_autocast(text.tokens.device.type, enabled=False):
+            return method(self, text, video, *args, **kwargs)
+
+    return without
+
+
+def check_mask(name: str, mask: torch.Tensor, of: str, shape: torch.Size) -> None:
+    """Refuse a mask of the wrong shape or with a row of zeros.
+
+    Raises:
+        `ValueError`: Names the mask, and the shapes or the row.
+    """
+    if tuple(mask.shape) != tuple(shape):
+        raise ValueError(f"`{name}` has shape {tuple(mask.shape)}, `{of}` needs {tuple(shape)}.")
+    empty = ~mask.bool().any(dim=-1)
+    if empty.any():
+        raise ValueError(f"`{name}` is all zero in row {int(empty.nonzero()[0])}: nothing there is real.")
+
+
+__all__ = [
+    "DRLBlockStack",
+    "DRLPreTrainedModel",
+    "DRLTemporalLSTM",
+    "DRLTemporalTransformer",
+    "DRLTokenWeights",
+    "at_least_float32",
+    "check_mask",
+    "without_autocast",
+]

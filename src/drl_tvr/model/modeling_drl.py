@@ -1,0 +1,399 @@
+"""The DRL model: CLIP towers that keep every token, a temporal encoder, token weights and an interaction."""
+
+import os
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from transformers import CLIPConfig, CLIPTextModel, CLIPVisionModel
+from transformers import initialization as init
+from transformers.utils import can_return_tuple, logging
+
+from .configuration_drl import DRLConfig
+from .decorrelation import channel_decorrelation
+from .encoders import (
+    DRLBlockStack,
+    DRLPreTrainedModel,
+    DRLTemporalLSTM,
+    DRLTemporalTransformer,
+    DRLTokenWeights,
+    at_least_float32,
+    check_mask,
+    without_autocast,
+)
+from .interaction import (
+    dot_product,
+    normalize,
+    text_vector,
+    uniform_weights,
+    video_vector,
+    weighted_token_wise_interaction,
+)
+from .losses import contrastive_loss
+from .outputs import DRLFeatures, DRLOutput
+from .pair_networks import DRLCrossTransformer, DRLPairMLP
+from .publishing import DRLPublishMixin
+
+
+logger = logging.get_logger(__name__)
+
+# What a CLIP checkpoint lacks, and learns at a rate of its own.
+NEW_MODULES = ("temporal_encoder.", "text_token_weights.", "frame_token_weights.", "pair_mlp.", "cross_transformer.")
+# Interactions of one vector a side.
+ONE_VECTOR = ("dp", "mlp")
+
+
+class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
+    r"""Text-video retrieval with disentangled representations (Wang et al., arXiv 2203.07111).
+
+    A text becomes a weighted token a word, a video a weighted token a frame; the interaction of
+    `config.interaction` scores every pair.
+
+    Args:
+        config ([`DRLConfig`]): The model's configuration.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from drl_tvr import DRLConfig, DRLModel
+
+    >>> tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    >>> config = DRLConfig(
+    ...     text_config={**tower, "vocab_size": 100, "bos_token_id": 98, "eos_token_id": 99},
+    ...     vision_config={**tower, "image_size": 32, "patch_size": 16},
+    ...     projection_dim=32,
+    ... )
+    >>> model = DRLModel(config).eval()
+    >>> outputs = model(
+    ...     input_ids=torch.tensor([[98, 5, 7, 99]]),
+    ...     attention_mask=torch.ones(1, 4, dtype=torch.long),
+    ...     pixel_values_videos=torch.zeros(3, 6, 3, 32, 32),
+    ...     video_mask=torch.ones(3, 6, dtype=torch.long),
+    ... )
+    >>> outputs.logits_per_text.shape
+    torch.Size([1, 3])
+    ```"""
+
+    published_as = {None: "AutoModel", "config": "AutoConfig"}
+
+    def __init__(self, config: DRLConfig):
+        # Overrides of `from_pretrained` are set after the configuration has checked itself.
+        config.validate_drl()
+        super().__init__(config)
+        text_config, vision_config, dim = config.text_config, config.vision_config, config.projection_dim
+        self.text_model = CLIPTextModel._from_config(text_config)
+        self.vision_model = CLIPVisionModel._from_config(vision_config)
+        self.text_projection = nn.Linear(text_config.hidden_size, dim, bias=False)
+        self.visual_projection = nn.Linear(vision_config.hidden_size, dim, bias=False)
+        self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
+        self.temporal_encoder = None
+        if config.temporal_encoder == "transformer":
+            self.temporal_encoder = DRLTemporalTransformer._from_config(config.temporal_config)
+        elif config.temporal_encoder == "lstm":
+            self.temporal_encoder = DRLTemporalLSTM(dim)
+        self.text_token_weights = self.frame_token_weights = self.pair_mlp = self.cross_transformer = None
+        if config.interaction == "wti":
+            self.text_token_weights = DRLTokenWeights(dim, config.token_weight_depth)
+            self.frame_token_weights = DRLTokenWeights(dim, config.token_weight_depth)
+        elif config.interaction == "mlp":
+            self.pair_mlp = DRLPairMLP(dim)
+        elif config.interaction == "xti":
+            self.cross_transformer = DRLCrossTransformer._from_config(config.cross_config)
+            if config.cdcr != "none" and config.cdcr_lambda > 0:
+                logger.warning_once(f"XTI has no channel decorrelation: `cdcr={config.cdcr!r}` adds 0 to the loss.")
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, DRLModel):
+            config, factor = module.config, module.config.initializer_factor
+            init.normal_(module.text_projection.weight, std=config.text_config.hidden_size**-0.5 * factor)
+            init.normal_(module.visual_projection.weight, std=config.vision_config.hidden_size**-0.5 * factor)
+            init.constant_(module.logit_scale, config.logit_scale_init_value)
+
+    @classmethod
+    def from_clip_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike, *, hub_kwargs: dict | None = None, **config_fields
+    ) -> "DRLModel":
+        """Build a DRL model on the towers of a CLIP checkpoint.
+
+        The towers, projections and logit scale are the checkpoint's. The temporal and the cross transformer start as
+        copies of the text tower's first blocks and positions, as in the official code; all else starts at random.
+
+        Args:
+            pretrained_model_name_or_path (`str` or `os.PathLike`): A `CLIPModel` checkpoint, folder or Hub name.
+            hub_kwargs (`dict`, *optional*): Arguments of `from_pretrained` that find or place the checkpoint
+                (`revision`, `token`, `cache_dir`, `dtype`, `attn_implementation`, ...).
+            config_fields: Fields of [`DRLConfig`].
+
+        Returns:
+            [`DRLModel`]: In evaluation mode, as `from_pretrained` leaves it.
+
+        Raises:
+            `ValueError`: When the checkpoint is not a CLIP model or lacks weights of the towers, or a field is given
+                that the checkpoint decides.
+            `OSError`: When there is no such checkpoint.
+        """
+        of_clip = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
+        given = [name for name in of_clip if name in config_fields]
+        if given:
+            raise ValueError(f"{', '.join(given)}: with `from_clip_pretrained` the checkpoint's own are taken.")
+        hub_kwargs = dict(hub_kwargs or {})
+        finding = ("revision", "token", "cache_dir", "subfolder", "local_files_only", "force_download", "proxies")
+        location = {name: hub_kwargs[name] for name in finding if name in hub_kwargs}
+        config_dict, _ = CLIPConfig.get_config_dict(pretrained_model_name_or_path, **location)
+        if not config_dict:
+            raise OSError(f"There is no config.json in {pretrained_model_name_or_path}.")
+        if config_dict.get("model_type") != "clip":
+            raise ValueError(
+                f"{pretrained_model_name_or_path} is a checkpoint of type {config_dict.get('model_type')!r}; "
+                "`from_clip_pretrained` needs 'clip'."
+            )
+        clip_config = CLIPConfig.from_dict(config_dict)
+        config = DRLConfig(
+            text_config=clip_config.text_config,
+            vision_config=clip_config.vision_config,
+            projection_dim=clip_config.projection_dim,
+            logit_scale_init_value=clip_config.logit_scale_init_value,
+            **config_fields,
+        )
+        model, report = cls.from_pretrained(
+            pretrained_model_name_or_path, config=config, output_loading_info=True, **hub_kwargs
+        )
+        missing = sorted(key for key in report["missing_keys"] if not key.startswith(NEW_MODULES))
+        if missing:
+            names = ", ".join(missing)
+            raise ValueError(f"{pretrained_model_name_or_path} lacks weights of the CLIP towers: {names}.")
+        for module in (model.temporal_encoder, model.cross_transformer):
+            if isinstance(module, DRLBlockStack):
+                module.start_as(model.text_model)
+        return model
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The text tower's table of tokens; FSDP asks for it."""
+        return self.text_model.get_input_embeddings()
+
+    def get_text_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> DRLFeatures:
+        """Encode texts.
+
+        Args:
+            input_ids (`torch.Tensor` of shape `(num_texts, num_tokens)`): Token ids.
+            attention_mask (`torch.Tensor` of shape `(num_texts, num_tokens)`, *optional*): 1 for real tokens.
+
+        Returns:
+            [`DRLFeatures`]: Every token projected, with weights and mask.
+
+        Raises:
+            `ValueError`: When the shapes don't agree or a text has no real token.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        check_mask("attention_mask", attention_mask, "input_ids", input_ids.shape)
+        tower_mask = attention_mask
+        if self.config.padding_similarity == "zero":
+            # The official tower sees padding, as token 0. Real words are the same, but what padding becomes can be
+            # what a frame matched, and enters the decorrelation.
+            input_ids, tower_mask = input_ids.masked_fill(attention_mask == 0, 0), None
+        states = self.text_model(input_ids=input_ids, attention_mask=tower_mask).last_hidden_state
+        return self._finish(self.text_projection(states), attention_mask, self.text_token_weights)
+
+    def get_video_features(
+        self, pixel_values_videos: torch.Tensor, video_mask: torch.Tensor | None = None
+    ) -> DRLFeatures:
+        """Encode videos. Only real frames enter the vision tower.
+
+        Args:
+            pixel_values_videos (`torch.Tensor` of shape `(num_videos, num_frames, 3, size, size)`): Normalised pixels,
+                or uint8 ones, which are normalised here, on their device.
+            video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`, *optional*): 1 for real frames.
+
+        Returns:
+            [`DRLFeatures`]: Every frame projected and temporally encoded, with weights and mask.
+
+        Raises:
+            `ValueError`: When the shapes don't agree, a video has no real frame, or more than it may have.
+        """
+        if pixel_values_videos.dim() != 5:
+            raise ValueError(
+                "`pixel_values_videos` must be (num_videos, num_frames, channels, height, width), got shape "
+                f"{tuple(pixel_values_videos.shape)}."
+            )
+        if video_mask is None:
+            video_mask = torch.ones(pixel_values_videos.shape[:2], dtype=torch.long, device=pixel_values_videos.device)
+        check_mask("video_mask", video_mask, "pixel_values_videos", pixel_values_videos.shape[:2])
+        for module in (self.temporal_encoder, self.cross_transformer):
+            if isinstance(module, DRLBlockStack):
+                module.check_num_frames(video_mask.shape[1])
+        # The official code runs the towers on padding, which can win a maximum there: "zero" must see it too.
+        real = torch.ones_like(video_mask).bool() if self.config.padding_similarity == "zero" else video_mask.bool()
+        pixels = pixel_values_videos[real]  # (num_real_frames, 3, size, size)
+        if pixels.dtype == torch.uint8:
+            pixels = self._normalize_pixels(pixels).masked_fill(~video_mask.bool()[real][:, None, None, None], 0.0)
+        pooled = self.vision_model(pixel_values=pixels).pooler_output
+        frames = self.visual_projection(pooled)  # (num_real_frames, dim)
+        # A scatter whose shapes are known beforehand, for `torch.compile`: (num_videos, num_frames, dim).
+        tokens = frames.new_zeros(*real.shape, frames.shape[-1]).masked_scatter(real[..., None], frames)
+        if self.temporal_encoder is not None:
+            tokens = self.temporal_encoder(tokens, video_mask)
+        return self._finish(tokens, video_mask, self.frame_token_weights)
+
+    def _normalize_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Bring uint8 `pixels` (num_frames, 3, size, size) to what the tower takes, on their device."""
+        mean, std = (
+            255 * torch.tensor(values, device=pixels.device)[:, None, None]
+            for values in (self.config.image_mean, self.config.image_std)
+        )
+        return ((pixels - mean) / std).to(self.visual_projection.weight.dtype)
+
+    def _finish(self, tokens: torch.Tensor, mask: torch.Tensor, token_weights: nn.Module | None) -> DRLFeatures:
+        """Clear the padding of `tokens` (num_items, num_tokens, dim) and weigh the rest."""
+        if self.config.padding_similarity == "ignore":
+            tokens = tokens.masked_fill(~mask.bool()[..., None], 0.0)
+        if token_weights is None:
+            weights = uniform_weights(mask, at_least_float32(tokens[:0]).dtype)
+        else:
+            weights = token_weights(tokens, mask)
+        return DRLFeatures(tokens=tokens, weights=weights, mask=mask)
+
+    @without_autocast
+    def similarity(self, text: DRLFeatures, video: DRLFeatures, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Score every text with every video by `config.interaction`, without the logit scale, in float32 at least.
+
+        Args:
+            text ([`DRLFeatures`]): Encoded texts.
+            video ([`DRLFeatures`]): Encoded videos.
+            dtype (`torch.dtype`, *optional*): What (W)TI's tokens are multiplied in, as bfloat16; the weighted sums
+                are float32 all the same.
+
+        Returns:
+            `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities.
+        """
+        text_tokens, frame_tokens = at_least_float32(text.tokens), at_least_float32(video.tokens)
+        if self.config.interaction == "xti":
+            text_vectors = text_vector(text_tokens, text.mask)
+            return at_least_float32(self.cross_transformer(text_vectors, frame_tokens, video.mask))
+        if self.config.interaction in ONE_VECTOR:
+            text_vectors, video_vectors = text_vector(text_tokens, text.mask), video_vector(frame_tokens, video.mask)
+            if self.config.interaction == "mlp":
+                return at_least_float32(self.pair_mlp(normalize(text_vectors), normalize(video_vectors)))
+            return dot_product(text_vectors, video_vectors)
+        return weighted_token_wise_interaction(
+            text_tokens,
+            text.weights,
+            text.mask,
+            frame_tokens,
+            video.weights,
+            video.mask,
+            self.config.padding_similarity,
+            # A GPU takes as long to start a small block as to compute it.
+            max_elements=2**24 if text_tokens.device.type == "cpu" else 2**27,
+            dtype=dtype,
+        )
+
+    @without_autocast
+    def decorrelation(self, text: DRLFeatures, video: DRLFeatures, seed: int | None = None) -> torch.Tensor:
+        """Channel decorrelation (CDCR) of matching pairs by `config.cdcr`, before its lambda.
+
+        Args:
+            text ([`DRLFeatures`]): Encoded texts.
+            video ([`DRLFeatures`]): Encoded videos; video i belongs to text i.
+            seed (`int`, *optional*): Decides what `cdcr="random"` chooses; by default drawn by torch's global
+                generator.
+
+        Returns:
+            `torch.Tensor` of shape `()`: The loss.
+        """
+        return channel_decorrelation(text, video, self.config, seed)
+
+    def compare(
+        self,
+        text: DRLFeatures,
+        video: DRLFeatures,
+        return_loss: bool = False,
+        similarity: torch.Tensor | None = None,
+        seed: int | None = None,
+    ) -> DRLOutput:
+        """Everything after the encoders: similarity and, on request, the loss.
+
+        Args:
+            text ([`DRLFeatures`]): Encoded texts.
+            video ([`DRLFeatures`]): Encoded videos.
+            return_loss (`bool`, *optional*, defaults to `False`): Whether to compute the loss; text i then belongs to
+                video i.
+            similarity (`torch.Tensor` of shape `(num_texts, num_videos)`, *optional*): What [`~DRLModel.similarity`]
+                gives, where several processes shared the work; by default it is computed here.
+            seed (`int`, *optional*): See [`~DRLModel.decorrelation`].
+
+        Returns:
+            [`DRLOutput`]
+
+        Raises:
+            `ValueError`: When there is a loss and the numbers of texts and videos differ.
+        """
+        if similarity is None:
+            similarity = self.similarity(text, video)
+        logits_per_text = at_least_float32(self.logit_scale).exp() * similarity
+        loss = contrastive = cdcr = None
+        if return_loss:
+            num_texts, num_videos = logits_per_text.shape
+            if num_texts != num_videos:
+                raise ValueError(
+                    f"The loss compares text i with video i, but there are {num_texts} texts and {num_videos} videos."
+                )
+            contrastive = contrastive_loss(logits_per_text)
+            cdcr = self.decorrelation(text, video, seed)
+            loss = contrastive + self.config.cdcr_lambda * cdcr
+        return DRLOutput(
+            loss=loss,
+            contrastive_loss=contrastive,
+            cdcr_loss=cdcr,
+            logits_per_text=logits_per_text,
+            logits_per_video=logits_per_text.T,
+            text_tokens=text.tokens,
+            text_weights=text.weights,
+            frame_tokens=video.tokens,
+            frame_weights=video.weights,
+        )
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        pixel_values_videos: torch.Tensor | None = None,
+        video_mask: torch.Tensor | None = None,
+        return_loss: bool = False,
+        compare: Callable[["DRLModel", DRLFeatures, DRLFeatures], DRLOutput] | None = None,
+    ) -> DRLOutput:
+        """Score every text with every video.
+
+        Args:
+            input_ids (`torch.Tensor` of shape `(num_texts, num_tokens)`): Token ids.
+            attention_mask (`torch.Tensor` of shape `(num_texts, num_tokens)`, *optional*): 1 for real tokens.
+            pixel_values_videos (`torch.Tensor` of shape `(num_videos, num_frames, 3, size, size)`): Normalised pixels,
+                or uint8 ones.
+            video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`, *optional*): 1 for real frames.
+            return_loss (`bool`, *optional*, defaults to `False`): Whether to compute the loss; text i then belongs to
+                video i.
+            compare (`Callable`, *optional*): From this model and both sides' features to the output, instead of
+                [`~DRLModel.compare`]. What a trainer does with the features then happens within the forward pass,
+                where DistributedDataParallel and FSDP see it.
+
+        Returns:
+            [`DRLOutput`] or `tuple(torch.Tensor)`
+
+        Raises:
+            `ValueError`: When shapes or numbers don't agree, or an item has no real token.
+        """
+        if input_ids is None or pixel_values_videos is None:
+            raise ValueError("`input_ids` and `pixel_values_videos` are both needed; one side is `get_..._features`.")
+        text = self.get_text_features(input_ids, attention_mask)
+        video = self.get_video_features(pixel_values_videos, video_mask)
+        if compare is not None:
+            return compare(self, text, video)
+        return self.compare(text, video, return_loss=return_loss)
+
+
+__all__ = ["NEW_MODULES", "DRLFeatures", "DRLModel", "DRLOutput", "DRLPreTrainedModel", "DRLTemporalTransformer"]

@@ -1,0 +1,142 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import grey_frames
+from transformers import AutoConfig, AutoProcessor, AutoVideoProcessor, CLIPTokenizer
+
+from drl_tvr.model.configuration_drl import DRLConfig
+from drl_tvr.model.processing_drl import DRLProcessor
+from drl_tvr.model.video_decoding import VideoNotFoundError
+from drl_tvr.model.video_processing_drl import DRLVideoProcessor
+
+
+@pytest.fixture(scope="module")
+def processor(clip_tokenizer_dir) -> DRLProcessor:
+    video_processor = DRLVideoProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    return DRLProcessor(video_processor=video_processor, tokenizer=CLIPTokenizer.from_pretrained(clip_tokenizer_dir))
+
+
+@pytest.fixture
+def registered() -> None:
+    """What `import drl_tvr` does, so that the test holds by itself."""
+    AutoConfig.register("drl", DRLConfig, exist_ok=True)
+    AutoVideoProcessor.register(DRLConfig, DRLVideoProcessor, exist_ok=True)
+    AutoProcessor.register(DRLConfig, DRLProcessor, exist_ok=True)
+
+
+def test_captions_and_videos_become_the_four_inputs(processor, make_video):
+    path = make_video(num_frames=30, fps=10)
+    inputs = processor(text=["a dog runs", "cat"], videos=[path, grey_frames(1)], return_tensors="pt")
+    assert list(inputs) == ["input_ids", "attention_mask", "pixel_values_videos", "video_mask"]
+    assert set(inputs) == set(processor.model_input_names)
+    assert inputs["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    assert inputs["pixel_values_videos"].shape == (2, 3, 3, 32, 32)
+    assert inputs["video_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_tokens_are_bos_words_and_eos(processor):
+    tokenizer = processor.tokenizer
+    ids = processor(text="A dog  RUNS", return_tensors="pt")["input_ids"]
+    tokens = ["<|startoftext|>", "a</w>", "dog</w>", "runs</w>", "<|endoftext|>"]
+    assert tokenizer.convert_ids_to_tokens(ids[0].tolist()) == tokens
+
+
+def test_either_side_alone_gives_its_own_inputs(processor):
+    assert list(processor(text=["a dog"], return_tensors="pt")) == ["input_ids", "attention_mask"]
+    assert list(processor(videos=[grey_frames(2)], return_tensors="pt")) == ["pixel_values_videos", "video_mask"]
+
+
+def test_their_numbers_may_differ(processor):
+    inputs = processor(text=["a dog", "a cat", "runs"], videos=grey_frames(2), return_tensors="pt")
+    assert (len(inputs["input_ids"]), len(inputs["video_mask"])) == (3, 1)
+
+
+def test_a_long_caption_keeps_its_eos(processor):
+    bos, eos = processor.tokenizer.bos_token_id, processor.tokenizer.eos_token_id
+    text = "dog " * 100
+    for given, length in (({}, 32), ({"max_length": 64}, 64)):
+        ids = processor(text=[text], return_tensors="pt", **given)["input_ids"]
+        assert ids.shape == (1, length)
+        assert (ids[0, 0], ids[0, -1]) == (bos, eos)
+        assert (ids[0, 1:-1] != eos).all()
+
+
+def test_arguments_reach_their_side(processor, make_video):
+    path = make_video(num_frames=40, fps=10)
+    inputs = processor(
+        text=["a dog"], videos=[path], start=1.0, end=[2.9], fps=5, max_frames=3, max_length=3, return_tensors="pt",
+        do_rescale=False, do_normalize=False, return_metadata=True,
+    )  # fmt: skip
+    assert inputs["video_metadata"][0].frames_indices == [10, 18, 28]
+    assert inputs["pixel_values_videos"].dtype == torch.uint8
+    assert inputs["input_ids"].shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ([], "`text` is empty"),
+        (["a dog", 3], r"text\[1\] must be a string, found <class 'int'>"),
+        (["a dog", None], r"text\[1\] must be a string"),
+        (["a dog", " \n"], r"text\[1\] is blank"),
+        ("", r"text\[0\] is blank"),
+        ([["a", "dog"]], r"text\[0\] must be a string"),
+        (3, "`text` must be a string or a list of strings"),
+    ],
+)
+def test_what_is_no_caption_is_an_error_before_any_video_is_read(processor, text, message):
+    with pytest.raises(ValueError, match=message):
+        processor(text=text, videos=["none.mp4"], return_tensors="pt")
+
+
+def test_nothing_at_all_is_an_error(processor):
+    with pytest.raises(ValueError, match="neither `text` nor `videos`"):
+        processor(return_tensors="pt")
+
+
+def test_errors_of_videos_come_through(processor):
+    with pytest.raises(VideoNotFoundError, match="none.mp4"):
+        processor(text=["a dog"], videos=["none.mp4"], return_tensors="pt")
+    with pytest.raises(ValueError, match="`videos` is empty"):
+        processor(text=["a dog"], videos=[], return_tensors="pt")
+
+
+def test_saving_and_loading_give_the_same_inputs(processor, registered, tmp_path):
+    processor(text=["a dog runs"], max_length=3)  # which the tokenizer remembers, and saves
+    processor.save_pretrained(tmp_path)
+    expected = processor(text=["a dog runs"], videos=[grey_frames(3)], return_tensors="pt")
+    for loaded in (DRLProcessor.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path)):
+        assert type(loaded) is DRLProcessor
+        assert type(loaded.video_processor) is DRLVideoProcessor
+        inputs = loaded(text=["a dog runs"], videos=[grey_frames(3)], return_tensors="pt")
+        assert inputs.keys() == expected.keys()
+        for name, values in inputs.items():
+            assert torch.equal(values, expected[name]), name
+
+
+def test_arguments_for_the_text_may_come_in_a_dictionary(processor):
+    ids = processor(text=["a dog runs"], text_kwargs={"max_length": 4}, return_tensors="pt")["input_ids"]
+    assert ids.shape == (1, 4)
+
+
+@pytest.mark.shared
+def test_the_ids_are_those_of_the_official_tokenizer(shared_dir):
+    tokenizer = CLIPTokenizer.from_pretrained(shared_dir / "clip_tokenizer")
+    processor = DRLProcessor(video_processor=DRLVideoProcessor(), tokenizer=tokenizer)
+    reference = json.loads((shared_dir / "parity" / "tokens.json").read_text())
+    reference = [row for row in reference if row["caption"].strip()]  # a blank caption is an error here
+    assert len(reference) > 20
+    inputs = processor(text=[row["caption"] for row in reference], return_tensors="pt")
+    for row, ids, mask in zip(reference, inputs["input_ids"], inputs["attention_mask"], strict=True):
+        assert ids[mask.bool()].tolist() == row["ids"], row["caption"]
+
+
+def test_the_length_is_saved_and_must_hold_a_word(clip_tokenizer_dir: Path, tmp_path: Path):
+    tokenizer = CLIPTokenizer.from_pretrained(clip_tokenizer_dir)
+    DRLProcessor(DRLVideoProcessor(), tokenizer, max_length=10).save_pretrained(tmp_path)
+    loaded = DRLProcessor.from_pretrained(tmp_path)
+    assert len(loaded(text=["a dog runs " * 20]).input_ids[0]) == 10
+    with pytest.raises(ValueError, match="`max_length` must be at least 3"):
+        DRLProcessor(DRLVideoProcessor(), tokenizer, max_length=2)
