@@ -16,8 +16,9 @@ from transformers.utils import logging as hf_logging
 import drl_tvr
 from drl_tvr import DRLConfig, DRLModel, DRLVideoProcessor
 from drl_tvr.model.configuration_drl import INTERACTIONS, TEMPORAL_ENCODERS
+from drl_tvr.model.decorrelation import channel_correlation, decorrelation_loss
 from drl_tvr.model.interaction import normalize
-from drl_tvr.model.losses import channel_correlation, contrastive_loss, decorrelation_loss
+from drl_tvr.model.losses import contrastive_loss
 
 
 TOWER = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -429,11 +430,20 @@ def test_texts_and_videos_may_differ_in_number_without_a_loss(interaction: str):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"attention_mask": torch.ones(3, 6)}, r"`attention_mask` has shape \(3, 6\), `input_ids` needs \(3, 7\)"),
-        ({"attention_mask": torch.ones(3)}, r"`attention_mask` has shape \(3,\), `input_ids` needs \(3, 7\)"),
-        ({"video_mask": torch.ones(2, 4)}, r"`video_mask` has shape \(2, 4\), `pixel_values_videos` needs \(3, 4\)"),
-        ({"attention_mask": torch.tensor([[1] * 7, [0] * 7, [1] * 7])}, "`attention_mask` is all zero in row 1"),
-        ({"video_mask": torch.tensor([[1] * 4, [1] * 4, [0] * 4])}, "`video_mask` is all zero in row 2"),
+        (
+            {"attention_mask": torch.ones(3, 6)},
+            r"`attention_mask`: found shape \(3, 6\), expected \(3, 7\) to go with `input_ids`",
+        ),
+        (
+            {"attention_mask": torch.ones(3)},
+            r"`attention_mask`: found shape \(3,\), expected \(3, 7\) to go with `input_ids`",
+        ),
+        (
+            {"video_mask": torch.ones(2, 4)},
+            r"`video_mask`: found shape \(2, 4\), expected \(3, 4\) to go with `pixel_values_videos`",
+        ),
+        ({"attention_mask": torch.tensor([[1] * 7, [0] * 7, [1] * 7])}, "`attention_mask`: found only zeros in row 1"),
+        ({"video_mask": torch.tensor([[1] * 4, [1] * 4, [0] * 4])}, "`video_mask`: found only zeros in row 2"),
         ({"input_ids": None}, "`input_ids` and `pixel_values_videos` are both needed"),
         ({"pixel_values_videos": None}, "`input_ids` and `pixel_values_videos` are both needed"),
         ({"pixel_values_videos": torch.ones(3, 3, 16, 16)}, r"got shape \(3, 3, 16, 16\)"),
@@ -564,6 +574,19 @@ def test_a_new_model_has_the_deviations_that_the_configuration_says():
     assert model.logit_scale == 1.25
     biases = {name: p for name, p in model.named_parameters() if name.endswith("bias")}
     assert len(biases) > 20 and not [name for name, bias in biases.items() if bias.any()]
+
+
+def test_a_block_stack_inside_the_model_is_initialised_by_its_own_configuration():
+    """transformers hands a `PreTrainedModel` within a model to its own `_init_weights`, for its blocks too."""
+    torch.manual_seed(0)
+    blocks = {**TEMPORAL, "initializer_range": 0.5, "initializer_factor": 3.0}
+    with uninitialised_memory_is_nan():
+        model = DRLModel(tiny_config(temporal_config=blocks, cross_config=blocks, interaction="xti"))
+    for stack in (model.temporal_encoder, model.cross_transformer):
+        assert stack.position_embedding.weight.std().item() == pytest.approx(0.5, rel=0.15)
+        assert stack.layers[0].self_attn.out_proj.weight.std().item() == pytest.approx(3 * 32**-0.5, rel=0.15)
+    tower = model.text_model.encoder.layers[0].self_attn.out_proj
+    assert tower.weight.std().item() == pytest.approx(32**-0.5, rel=0.15)
 
 
 def test_a_seed_decides_the_weights(tmp_path: Path):

@@ -7,6 +7,7 @@ import math
 
 import torch
 
+from .tensors import check_mask
 from .token_matching import match_in_blocks, pack_tokens
 
 
@@ -36,44 +37,24 @@ def uniform_weights(mask: torch.Tensor, dtype: torch.dtype = torch.float32) -> t
     return weights / weights.sum(dim=-1, keepdim=True)
 
 
-def mask_similarity(
-    similarity: torch.Tensor, words: torch.Tensor, frames: torch.Tensor, padding_similarity: str = "ignore"
-) -> torch.Tensor:
-    """Prepare the cosines of words with frames for the two maxima of (W)TI.
-
-    With `"ignore"`, padding is filled with the lowest number, since multiplying by 0 would let a padding token win the
-    maximum whenever every real similarity is negative. `"zero"` is that multiplication, as in the official code.
+def check_side(side: str, tokens: torch.Tensor, weights: torch.Tensor, mask: torch.Tensor) -> None:
+    """Refuse tokens, weights and mask that do not belong together, or an item without a real token.
 
     Args:
-        similarity (`torch.Tensor` of shape `(..., num_tokens, num_frames)`): Cosines.
-        words (`torch.Tensor` of shape `(..., num_tokens)`): `True` for real words.
-        frames (`torch.Tensor` of shape `(..., num_frames)`): `True` for real frames.
-        padding_similarity (`str`, *optional*, defaults to `"ignore"`): `"ignore"` or `"zero"`.
-
-    Returns:
-        `torch.Tensor` of shape `(..., num_tokens, num_frames)`: Cosines to take the maxima of.
-    """
-    real = words[..., :, None] & frames[..., None, :]
-    if padding_similarity == "zero":
-        return similarity * real
-    return similarity.masked_fill(~real, torch.finfo(similarity.dtype).min)
-
-
-def check_side(side: str, tokens: torch.Tensor, weights: torch.Tensor, mask: torch.Tensor) -> None:
-    """Refuse tokens, weights and mask that don't belong together.
+        side (`str`): `"text"` or `"video"`, for the message.
+        tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Tokens.
+        weights (`torch.Tensor` of shape `(num_items, num_tokens)`): Their weights.
+        mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens.
 
     Raises:
-        `ValueError`: Names the side and what was found.
+        `ValueError`: When the shapes differ, or a row of the mask is 0 everywhere.
     """
-    if not tokens.shape[:-1] == weights.shape == mask.shape:
+    if weights.shape != tokens.shape[:-1]:
         raise ValueError(
-            f"Tokens, weights and mask of the {side} side must agree in items and tokens, got shapes "
-            f"{tuple(tokens.shape)}, {tuple(weights.shape)} and {tuple(mask.shape)}."
+            f"{side} weights: found shape {tuple(weights.shape)}, expected {tuple(tokens.shape[:-1])} to go with the "
+            "tokens."
         )
-    empty = ~mask.bool().any(dim=-1)
-    if empty.any():
-        number = empty.nonzero()[0].item()
-        raise ValueError(f"The {side} {number} of {len(mask)} has no real token: its mask is 0 everywhere.")
+    check_mask(f"{side}_mask", mask, f"{side} tokens", tokens.shape[:-1])
 
 
 def weighted_token_wise_interaction(
@@ -147,67 +128,6 @@ def weighted_token_wise_interaction(
     return match_in_blocks(texts, videos, padding_similarity) / 2
 
 
-@torch.no_grad()
-def match_tokens(
-    text_tokens: torch.Tensor,
-    text_mask: torch.Tensor,
-    frame_tokens: torch.Tensor,
-    video_mask: torch.Tensor,
-    padding_similarity: str = "ignore",
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The tokens that the maxima of (W)TI choose when text i is compared with video i.
-
-    Args:
-        text_tokens (`torch.Tensor` of shape `(num_pairs, num_tokens, dim)`): Words.
-        text_mask (`torch.Tensor` of shape `(num_pairs, num_tokens)`): 1 for real words.
-        frame_tokens (`torch.Tensor` of shape `(num_pairs, num_frames, dim)`): Frames.
-        video_mask (`torch.Tensor` of shape `(num_pairs, num_frames)`): 1 for real frames.
-        padding_similarity (`str`, *optional*, defaults to `"ignore"`): See [`mask_similarity`].
-
-    Returns:
-        `tuple(torch.Tensor)`: Which frame every word chose, of shape `(num_pairs, num_tokens)`, and which word every
-        frame chose, of shape `(num_pairs, num_frames)`; indices without a gradient.
-    """
-    similarity = normalize(text_tokens) @ normalize(frame_tokens).transpose(-1, -2)
-    similarity = mask_similarity(similarity, text_mask.bool(), video_mask.bool(), padding_similarity)
-    return similarity.argmax(dim=-1), similarity.argmax(dim=-2)
-
-
-def chosen_rows(chosen: torch.Tensor, mask: torch.Tensor, num_candidates: int) -> torch.Tensor:
-    """Where what the real tokens chose stands among the tokens of all pairs.
-
-    Args:
-        chosen (`torch.Tensor` of shape `(num_pairs, num_tokens)`): See [`match_tokens`].
-        mask (`torch.Tensor` of shape `(num_pairs, num_tokens)`): 1 for real tokens.
-        num_candidates (`int`): Tokens that an item of the other side has, padding included.
-
-    Returns:
-        `torch.Tensor` of shape `(num_real_tokens,)`: Rows of the other side's `(num_pairs * num_candidates, dim)`.
-    """
-    first = num_candidates * torch.arange(len(chosen), device=chosen.device)
-    return (first[:, None] + chosen)[mask.bool()]
-
-
-def random_tokens(tokens: torch.Tensor, mask: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-    """One real token of every item, chosen at random.
-
-    The choice depends on the generator and on where an item's real tokens are, not on how much padding it has.
-
-    Args:
-        tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Words or frames.
-        mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens.
-        generator (`torch.Generator`, *optional*): By default torch's global one.
-
-    Returns:
-        `torch.Tensor` of shape `(num_items, dim)`: The chosen tokens.
-    """
-    count = mask.sum(dim=-1)
-    draw = torch.rand(len(mask), generator=generator, device=mask.device)
-    number = (draw * count).long().clamp(max=count - 1)  # (num_items,)
-    chosen = (mask.cumsum(dim=-1) > number[:, None]).long().argmax(dim=-1)
-    return tokens[torch.arange(len(tokens), device=tokens.device), chosen]
-
-
 def text_vector(text_tokens: torch.Tensor, text_mask: torch.Tensor) -> torch.Tensor:
     """The last real token (EOS) of every text.
 
@@ -249,3 +169,14 @@ def dot_product(text_vectors: torch.Tensor, video_vectors: torch.Tensor) -> torc
         `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities between -1 and 1.
     """
     return normalize(text_vectors) @ normalize(video_vectors).T
+
+
+__all__ = [
+    "check_side",
+    "dot_product",
+    "normalize",
+    "text_vector",
+    "uniform_weights",
+    "video_vector",
+    "weighted_token_wise_interaction",
+]

@@ -2,25 +2,18 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 from transformers import CLIPConfig, CLIPTextModel, CLIPVisionModel
 from transformers import initialization as init
-from transformers.utils import can_return_tuple, logging
+from transformers.models.clip.modeling_clip import CLIPPreTrainedModel
+from transformers.utils import ModelOutput, can_return_tuple, logging
 
 from .configuration_drl import DRLConfig
-from .decorrelation import channel_decorrelation
-from .encoders import (
-    DRLBlockStack,
-    DRLPreTrainedModel,
-    DRLTemporalLSTM,
-    DRLTemporalTransformer,
-    DRLTokenWeights,
-    at_least_float32,
-    check_mask,
-    without_autocast,
-)
+from .decorrelation import decorrelate_tokens, decorrelate_vectors
+from .encoders import DRLBlockStack, DRLTemporalLSTM, DRLTemporalTransformer, DRLTokenWeights
 from .interaction import (
     dot_product,
     normalize,
@@ -30,17 +23,86 @@ from .interaction import (
     weighted_token_wise_interaction,
 )
 from .losses import contrastive_loss
-from .outputs import DRLFeatures, DRLOutput
 from .pair_networks import DRLCrossTransformer, DRLPairMLP
 from .publishing import DRLPublishMixin
+from .tensors import at_least_float32, check_mask, without_autocast
 
 
 logger = logging.get_logger(__name__)
 
-# What a CLIP checkpoint lacks, and learns at a rate of its own.
-NEW_MODULES = ("temporal_encoder.", "text_token_weights.", "frame_token_weights.", "pair_mlp.", "cross_transformer.")
-# Interactions of one vector a side.
-ONE_VECTOR = ("dp", "mlp")
+
+@dataclass
+class DRLFeatures(ModelOutput):
+    """One side, encoded: what travels together to the similarity, the loss, a gather or an index.
+
+    Args:
+        tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Words or frames, not normalised, 0 on padding
+            (but for `padding_similarity="zero"`).
+        weights (`torch.Tensor` of shape `(num_items, num_tokens)`): Weights that sum to 1 in a row, 0 on padding.
+        mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens, 0 for padding.
+    """
+
+    tokens: torch.FloatTensor | None = None
+    weights: torch.FloatTensor | None = None
+    mask: torch.LongTensor | None = None
+
+
+@dataclass
+class DRLOutput(ModelOutput):
+    """Output of [`DRLModel`].
+
+    Args:
+        loss (`torch.Tensor` of shape `()`, *optional*, returned when `return_loss=True`):
+            `contrastive_loss + cdcr_lambda * cdcr_loss`.
+        contrastive_loss (`torch.Tensor` of shape `()`, *optional*, returned when `return_loss=True`):
+            Symmetric cross entropy of `logits_per_text`.
+        cdcr_loss (`torch.Tensor` of shape `()`, *optional*, returned when `return_loss=True`):
+            Channel decorrelation, before its lambda; 0 with `cdcr="none"`.
+        logits_per_text (`torch.Tensor` of shape `(num_texts, num_videos)`):
+            Similarities times `exp(logit_scale)`.
+        logits_per_video (`torch.Tensor` of shape `(num_videos, num_texts)`):
+            The transpose of `logits_per_text`.
+        text_tokens (`torch.Tensor` of shape `(num_texts, num_tokens, dim)`):
+            Projected words, not normalised.
+        text_weights (`torch.Tensor` of shape `(num_texts, num_tokens)`):
+            Weight of every word; uniform without WTI.
+        frame_tokens (`torch.Tensor` of shape `(num_videos, num_frames, dim)`):
+            Projected frames after the temporal encoder, not normalised.
+        frame_weights (`torch.Tensor` of shape `(num_videos, num_frames)`):
+            Weight of every frame; uniform without WTI.
+    """
+
+    loss: torch.FloatTensor | None = None
+    contrastive_loss: torch.FloatTensor | None = None
+    cdcr_loss: torch.FloatTensor | None = None
+    logits_per_text: torch.FloatTensor | None = None
+    logits_per_video: torch.FloatTensor | None = None
+    text_tokens: torch.FloatTensor | None = None
+    text_weights: torch.FloatTensor | None = None
+    frame_tokens: torch.FloatTensor | None = None
+    frame_weights: torch.FloatTensor | None = None
+
+
+class DRLPreTrainedModel(CLIPPreTrainedModel):
+    """Initialise, load and save weights as CLIP does, since the towers are CLIP's."""
+
+    config: DRLConfig
+    base_model_prefix = "drl"
+    main_input_name = "input_ids"
+    input_modalities = ("video", "text")
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, nn.LSTM):
+            bound = module.hidden_size**-0.5
+            for parameter in module.parameters():
+                init.uniform_(parameter, -bound, bound)
+        elif isinstance(module, DRLModel):
+            config, factor = module.config, module.config.initializer_factor
+            init.normal_(module.text_projection.weight, std=config.text_config.hidden_size**-0.5 * factor)
+            init.normal_(module.visual_projection.weight, std=config.vision_config.hidden_size**-0.5 * factor)
+            init.constant_(module.logit_scale, config.logit_scale_init_value)
 
 
 class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
@@ -76,6 +138,16 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
     ```"""
 
     published_as = {None: "AutoModel", "config": "AutoConfig"}
+    # Prefixes of the modules that a CLIP checkpoint does not contain; they are trained at `learning_rate`.
+    NEW_MODULES = (
+        "temporal_encoder.",
+        "text_token_weights.",
+        "frame_token_weights.",
+        "pair_mlp.",
+        "cross_transformer.",
+    )
+    # Prefixes of the parameters that come after the encoders.
+    COMPARING_MODULES = ("logit_scale", "pair_mlp.", "cross_transformer.")
 
     def __init__(self, config: DRLConfig):
         # Overrides of `from_pretrained` are set after the configuration has checked itself.
@@ -103,15 +175,6 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
             if config.cdcr != "none" and config.cdcr_lambda > 0:
                 logger.warning_once(f"XTI has no channel decorrelation: `cdcr={config.cdcr!r}` adds 0 to the loss.")
         self.post_init()
-
-    @torch.no_grad()
-    def _init_weights(self, module):
-        super()._init_weights(module)
-        if isinstance(module, DRLModel):
-            config, factor = module.config, module.config.initializer_factor
-            init.normal_(module.text_projection.weight, std=config.text_config.hidden_size**-0.5 * factor)
-            init.normal_(module.visual_projection.weight, std=config.vision_config.hidden_size**-0.5 * factor)
-            init.constant_(module.logit_scale, config.logit_scale_init_value)
 
     @classmethod
     def from_clip_pretrained(
@@ -162,7 +225,7 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         model, report = cls.from_pretrained(
             pretrained_model_name_or_path, config=config, output_loading_info=True, **hub_kwargs
         )
-        missing = sorted(key for key in report["missing_keys"] if not key.startswith(NEW_MODULES))
+        missing = sorted(key for key in report["missing_keys"] if not key.startswith(cls.NEW_MODULES))
         if missing:
             names = ", ".join(missing)
             raise ValueError(f"{pretrained_model_name_or_path} lacks weights of the CLIP towers: {names}.")
@@ -274,7 +337,7 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         if self.config.interaction == "xti":
             text_vectors = text_vector(text_tokens, text.mask)
             return at_least_float32(self.cross_transformer(text_vectors, frame_tokens, video.mask))
-        if self.config.interaction in ONE_VECTOR:
+        if self.config.compares_vectors:
             text_vectors, video_vectors = text_vector(text_tokens, text.mask), video_vector(frame_tokens, video.mask)
             if self.config.interaction == "mlp":
                 return at_least_float32(self.pair_mlp(normalize(text_vectors), normalize(video_vectors)))
@@ -305,7 +368,22 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         Returns:
             `torch.Tensor` of shape `()`: The loss.
         """
-        return channel_decorrelation(text, video, self.config, seed)
+        text_tokens, frame_tokens = at_least_float32(text.tokens), at_least_float32(video.tokens)
+        if self.config.cdcr == "none" or self.config.interaction == "xti":
+            return text_tokens.new_zeros(())
+        if self.config.compares_vectors:
+            text_vectors, video_vectors = text_vector(text_tokens, text.mask), video_vector(frame_tokens, video.mask)
+            return decorrelate_vectors(normalize(text_vectors), normalize(video_vectors), self.config)
+        return decorrelate_tokens(
+            normalize(text_tokens),
+            text.weights,
+            text.mask,
+            normalize(frame_tokens),
+            video.weights,
+            video.mask,
+            self.config,
+            seed,
+        )
 
     def compare(
         self,
@@ -396,4 +474,4 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         return self.compare(text, video, return_loss=return_loss)
 
 
-__all__ = ["NEW_MODULES", "DRLFeatures", "DRLModel", "DRLOutput", "DRLPreTrainedModel", "DRLTemporalTransformer"]
+__all__ = ["DRLFeatures", "DRLModel", "DRLOutput", "DRLPreTrainedModel"]

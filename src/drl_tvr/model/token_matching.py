@@ -136,6 +136,29 @@ def spread_over_slabs(values: torch.Tensor, slabs: list[int], dim: int) -> torch
     return torch.cat([values.narrow(dim, 0, count) for count in slabs], dim=dim)
 
 
+def mask_similarity(
+    similarity: torch.Tensor, words: torch.Tensor, frames: torch.Tensor, padding_similarity: str = "ignore"
+) -> torch.Tensor:
+    """Prepare the cosines of words with frames for the two maxima of (W)TI.
+
+    With `"ignore"`, padding is filled with the lowest number, since multiplying by 0 would let a padding token win the
+    maximum whenever every real similarity is negative. `"zero"` is that multiplication, as in the official code.
+
+    Args:
+        similarity (`torch.Tensor` of shape `(..., num_tokens, num_frames)`): Cosines.
+        words (`torch.Tensor` of shape `(..., num_tokens)`): `True` for real words.
+        frames (`torch.Tensor` of shape `(..., num_frames)`): `True` for real frames.
+        padding_similarity (`str`, *optional*, defaults to `"ignore"`): `"ignore"` or `"zero"`.
+
+    Returns:
+        `torch.Tensor` of shape `(..., num_tokens, num_frames)`: Cosines to take the maxima of.
+    """
+    real = words[..., :, None] & frames[..., None, :]
+    if padding_similarity == "zero":
+        return similarity * real
+    return similarity.masked_fill(~real, torch.finfo(similarity.dtype).min)
+
+
 class BestMatches(torch.autograd.Function):
     """Sum of both weighted maxima over packed words and frames of unit length.
 
@@ -221,4 +244,4 @@ def match_in_blocks(
     return torch.cat(rows)
 
 
-__all__ = ["BestMatches", "PackedTokens", "match_in_blocks", "pack_tokens"]
+__all__ = ["BestMatches", "PackedTokens", "mask_similarity", "match_in_blocks", "pack_tokens"]
