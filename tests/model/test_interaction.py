@@ -337,7 +337,7 @@ def test_tokens_weights_and_mask_of_unlike_shapes_are_refused(wrong: int):
 
 
 def test_an_unknown_rule_for_padding_is_refused():
-    with pytest.raises(ValueError, match="got 'Zero'"):
+    with pytest.raises(ValueError, match="found 'Zero', expected 'ignore' or 'zero'"):
         weighted_token_wise_interaction(*ragged(), "Zero")
 
 

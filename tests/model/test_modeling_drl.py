@@ -305,9 +305,11 @@ def test_every_interaction_learns_to_tell_three_pairs_apart(interaction: str, te
     cross = {**TEMPORAL, "hidden_dropout": 0.0}
     fields = {"cross_config": cross, "initializer_range": 0.1, "cdcr": "none"}
     model = DRLModel(tiny_config(interaction=interaction, temporal_encoder=temporal_encoder, **fields))
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3 if interaction == "xti" else 3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(120):
         loss = model(**tiny_inputs(), return_loss=True).loss
+        if loss < 0.3:
+            break
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -444,9 +446,12 @@ def test_texts_and_videos_may_differ_in_number_without_a_loss(interaction: str):
         ),
         ({"attention_mask": torch.tensor([[1] * 7, [0] * 7, [1] * 7])}, "`attention_mask`: found only zeros in row 1"),
         ({"video_mask": torch.tensor([[1] * 4, [1] * 4, [0] * 4])}, "`video_mask`: found only zeros in row 2"),
-        ({"input_ids": None}, "`input_ids` and `pixel_values_videos` are both needed"),
-        ({"pixel_values_videos": None}, "`input_ids` and `pixel_values_videos` are both needed"),
-        ({"pixel_values_videos": torch.ones(3, 3, 16, 16)}, r"got shape \(3, 3, 16, 16\)"),
+        ({"input_ids": None}, "`input_ids`: found None, expected a tensor"),
+        ({"pixel_values_videos": None}, "`pixel_values_videos`: found None, expected a tensor"),
+        (
+            {"pixel_values_videos": torch.ones(3, 3, 16, 16)},
+            r"`pixel_values_videos`: found shape \(3, 3, 16, 16\), expected 5 dimensions",
+        ),
         (
             {"pixel_values_videos": torch.ones(3, 7, 3, 16, 16), "video_mask": torch.ones(3, 7)},
             "has 7 frames; `temporal_config.max_position_embeddings` is 6",
@@ -464,7 +469,7 @@ def test_a_wrong_input_is_named(change: dict, message: str):
 def test_a_missing_input_is_named(missing: str):
     inputs = tiny_inputs()
     del inputs[missing]
-    with pytest.raises(ValueError, match="both needed"):
+    with pytest.raises(ValueError, match="found None, expected a tensor"):
         tiny_model()(**inputs)
 
 
@@ -770,7 +775,7 @@ def test_a_model_from_clip_saves_and_loads(clip_dir: Path, tmp_path: Path):
 def test_a_checkpoint_that_is_not_clip_is_refused(tmp_path: Path):
     bert = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16, vocab_size=9)
     BertModel(bert).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=f"{tmp_path} is a checkpoint of type 'bert'.* needs 'clip'"):
+    with pytest.raises(ValueError, match=f"{tmp_path}: found a checkpoint of type 'bert', expected 'clip'"):
         DRLModel.from_clip_pretrained(tmp_path)
 
 
@@ -788,7 +793,7 @@ def test_weights_that_a_clip_checkpoint_lacks_are_listed(clip_dir: Path):
     lacking = ["text_model.encoder.layers.1.mlp.fc1.bias", "visual_projection.weight"]
     tensors = {name: tensor for name, tensor in load_file(file).items() if name not in lacking}
     save_file(tensors, file, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=f"lacks weights of the CLIP towers: {', '.join(lacking)}"):
+    with pytest.raises(ValueError, match=f"found no weights for {', '.join(lacking)}, expected"):
         DRLModel.from_clip_pretrained(clip_dir)
 
 
@@ -832,5 +837,5 @@ def test_similarity_is_float32_under_autocast(interaction: str):
 
 
 def test_fields_that_the_clip_checkpoint_decides_are_refused():
-    with pytest.raises(ValueError, match="projection_dim: with `from_clip_pretrained`"):
+    with pytest.raises(ValueError, match="`projection_dim`: found as an argument"):
         DRLModel.from_clip_pretrained("anywhere", projection_dim=8)
