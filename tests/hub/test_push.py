@@ -27,7 +27,7 @@ PROCESSOR = {"processor_config.json", "tokenizer.json", "tokenizer_config.json"}
 # Loads a repository by the auto classes and scores two texts with a video, or says why not.
 SCORES = """
 import json, sys, torch
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel, AutoProcessor, AutoVideoProcessor
 
 def scores(name, **kwargs):
     try:
@@ -126,6 +126,7 @@ def test_what_is_published_loads_where_the_package_is_not_installed(client, hub,
         "secret with a token": scores("alice/secret", token="hf_alice", **trusted),
         "secret of another": scores("alice/secret", token="hf_bob", **trusted),
         "absent": scores("alice/plain", revision="v9", **trusted),
+        "video processor": type(AutoVideoProcessor.from_pretrained("alice/plain", **trusted)).__name__,
     }
     print("\\n" + json.dumps(found))  # transformers asked for leave first, on the same line
     """.replace("\n    ", "\n")
@@ -140,7 +141,7 @@ def test_what_is_published_loads_where_the_package_is_not_installed(client, hub,
     for name in ("secret", "secret of another"):
         # To a stranger it does not exist; the message names the token.
         assert "alice/secret" in found[name] and "token" in found[name]
-    assert "v9" in found["absent"]
+    assert "v9" in found["absent"] and found["video processor"] == "DRLVideoProcessor"
 
     # Where the package is, it is the code: no file of the repository is imported, and none is fetched.
     code = "import drl_tvr" + SCORES.format(texts=TEXTS, video=video)
