@@ -1,4 +1,4 @@
-"""What is published of a model: its card, its cost, and the push to the Hub."""
+"""Publish a model on the Hub: its card, its cost and the push."""
 
 from .cost import ModelCost, measure_cost
 from .model_card import make_model_card, sampling_of, write_model_card
