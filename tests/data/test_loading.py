@@ -8,7 +8,7 @@ from accelerate import skip_first_batches
 from torch.utils.data import DataLoader
 
 from drl_tvr import DRLVideoProcessor, load_benchmark
-from drl_tvr.data.frame_store import decode_videos
+from drl_tvr.data.frame_store import load_frames
 from drl_tvr.data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset, pad_frames
 
 
@@ -19,7 +19,7 @@ def data(small_root):
 
 @pytest.fixture(scope="module")
 def frames(data, tiny_processor, tmp_path_factory):
-    return decode_videos(data.videos, tiny_processor.video_processor, tmp_path_factory.mktemp("store"), 1)
+    return load_frames(data.videos, tiny_processor.video_processor, tmp_path_factory.mktemp("store"), 1)
 
 
 def test_a_pair_is_a_caption_with_its_own_video(data, frames):
@@ -40,7 +40,7 @@ def test_both_sides_are_also_there_alone(frames):
 
 
 def test_frames_of_another_split_are_an_error(data, frames):
-    with pytest.raises(ValueError, match="moving-shapes train has 16 videos, `frames` has 15"):
+    with pytest.raises(ValueError, match="`frames`: found 15 videos, expected the 16 of moving-shapes train"):
         PairDataset(data, [frames[index] for index in range(15)])
 
 
@@ -145,7 +145,7 @@ class CountingProcessor(DRLVideoProcessor):
 def test_epochs_over_pairs_decode_each_video_once_and_not_once_a_caption(data, tiny_processor, tmp_path: Path):
     video_processor = CountingProcessor(**tiny_processor.video_processor.to_dict())
     for _ in range(2):
-        frames = decode_videos(data.videos, video_processor, tmp_path / "store", 1)
+        frames = load_frames(data.videos, video_processor, tmp_path / "store", 1)
         for _ in range(2):
             assert len(list(batches(data, frames, tiny_processor, num_workers=0))) == 4
     assert CountingProcessor.count == len(data.videos) == 16
