@@ -125,12 +125,13 @@ def load_frames(
     rows = zip(videos["path"][:], videos["start"][:], videos["end"][:], strict=True)
     sources = [describe_source(settings, *row) for row in rows]
     files = [stored_file(folder, source) for source in sources]
-    missing = {file: source for file, source in zip(files, sources, strict=True) if not is_whole(file)}
+    unique = dict(zip(files, sources, strict=True))
+    missing = {file: source for file, source in unique.items() if not is_whole(file, warn=True)}
     if missing:
         (folder / LOCK_FOLDER).mkdir(parents=True, exist_ok=True)
         clear_leftovers(folder)
         try:
-            decode_missing(missing, len(set(files)), video_processor, num_processes or default_num_processes())
+            decode_missing(missing, len(unique), video_processor, num_processes or default_num_processes())
         finally:
             clear_leftovers(folder)  # of processes that were stopped, or whose killed parent they outlived
     if video_processor.allow_truncated:
@@ -241,7 +242,7 @@ def decode_in_worker(
     try:
         with FileLock(lock_file(file)).acquire(timeout=lock_timeout):
             try:
-                if not is_whole(file, warn=True):
+                if not is_whole(file):
                     decode_to_file(file, source, video_processor)
             finally:
                 clear(file)

@@ -56,7 +56,9 @@ class Worker:
         self.has_started = False
         self.place: int | None = None  # of the item in hand
         self.began, self.deadline = time.monotonic(), math.inf
-        self.process = context.Process(target=serve, args=(theirs, function, time_limit), daemon=True)
+        # A fork copies our end too, and would never see it close.
+        inherited = self.connection if start_method == "fork" else None
+        self.process = context.Process(target=serve, args=(theirs, inherited, function, time_limit), daemon=True)
         self.process.start()
         # Close our copy of the worker's end, so that the worker's death shows as the end of the connection.
         theirs.close()
@@ -106,8 +108,12 @@ class Worker:
         self.connection.close()
 
 
-def serve(connection: Connection, function: Callable[[Any], Any], time_limit: float) -> None:
+def serve(
+    connection: Connection, inherited: Connection | None, function: Callable[[Any], Any], time_limit: float
+) -> None:
     """Run a function on every item of a connection, until its other end is closed."""
+    if inherited is not None:
+        inherited.close()
     # Ctrl-C reaches every process of the terminal; the main one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The kernel's own clock ends a process also while no Python code runs, and when the main process is gone.
