@@ -66,8 +66,6 @@ class DataArguments:
     root: str | None = field(default=None, metadata={"help": "Folder of its annotations and videos."})
     choose_on: str = field(default="validation", metadata={"help": "validation, or test as the official code does."})
     allow_missing: bool = field(default=False, metadata={"help": "Go on when videos or captions are missing."})
-    trim: bool = field(default=False, metadata={"help": "VATEX: start and end from the ids, for whole videos."})
-    merge_by_stem: bool = field(default=False, metadata={"help": "DiDeMo: join the two names of a clip."})
     fps: float = field(default=1.0, metadata={"help": "Frames to take per second."})
     max_frames: int = field(default=12, metadata={"help": "Most frames of a video."})
     allow_truncated: bool = field(default=False, metadata={"help": "Use the readable part of a damaged video."})
@@ -234,8 +232,6 @@ def load_splits(data_args: DataArguments) -> dict[str, RetrievalData]:
             split,
             hold_out=data_args.choose_on == "validation",
             allow_missing=data_args.allow_missing,
-            trim=data_args.trim,
-            merge_by_stem=data_args.merge_by_stem,
         )
         for split in names
     }
