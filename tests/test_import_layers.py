@@ -22,18 +22,19 @@ LOADING = ("data.frame_store", "data.loading", "data.records")
 # these and no other (and its own). "never": any but these.
 LAYERS = (
     ("files", "only", ()),
+    ("terminal", "only", ()),
     # 1. What is published imports nothing of ours outside itself; the role files sit on top of the helpers.
     ("model", "only", ()),
     *((f"model.{name}", "never", ROLES) for name in MODEL_FILES if not name.endswith("_drl")),
     ("model.processing_drl", "never", MODELING),
     ("model.video_processing_drl", "never", (*MODELING, "model.processing_drl")),
     # 2. Data knows no model.
-    ("data", "only", ("model", "files")),
+    ("data", "only", ("model", "files", "terminal")),
     ("data", "never", MODELING),
     ("conversion", "only", ("model", "files")),
-    ("explanation", "only", ("model", "files")),
+    ("explanation", "only", ("model", "files", "terminal")),
     # 3. Evaluation and training know no benchmark.
-    ("evaluation", "only", ("model", "files", *LOADING)),
+    ("evaluation", "only", ("model", "files", "terminal", *LOADING)),
     ("hub", "only", ("model", "files", "evaluation")),
     ("training", "only", ("model", "files", "evaluation", "hub", *LOADING)),
 )

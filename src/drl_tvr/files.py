@@ -1,8 +1,10 @@
-"""Write files that are whole or absent, and count the cores that this process may use."""
+"""Write files that are whole or absent, and ask the system for its cores and installed libraries."""
 
 import errno
 import os
 import secrets
+from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 
 
@@ -53,6 +55,22 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> Path:
     return path
 
 
+def check_output_file(path: str | os.PathLike) -> None:
+    """Check before long work that its result can go to a file: the folder exists, and the path is not a folder.
+
+    Args:
+        path (`str` or `os.PathLike`): The file; one that exists passes.
+
+    Raises:
+        `OSError`: When the path is a folder, or its parent folder does not exist.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: found a folder, expected the name of a file.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: found no folder {path.parent}, expected a file in an existing folder.")
+
+
 def sync(path: str | os.PathLike) -> None:
     """Wait until a file's content, or a folder's list of names, is on the disk.
 
@@ -78,4 +96,15 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-__all__ = ["TEMPORARY_PREFIX", "sync", "usable_cores", "write_whole"]
+def installed_versions(libraries: Iterable[str]) -> dict[str, str | None]:
+    """Look up the installed version of each library, `None` for one that is not installed."""
+    versions = {}
+    for library in libraries:
+        try:
+            versions[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            versions[library] = None
+    return versions
+
+
+__all__ = ["TEMPORARY_PREFIX", "check_output_file", "installed_versions", "sync", "usable_cores", "write_whole"]

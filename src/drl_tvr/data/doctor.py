@@ -1,50 +1,50 @@
-"""Decodes what training would decode of many videos, and says of each whether it can, or what is wrong with it."""
+"""Decode what training would decode of many videos, and report which decode and what is wrong with the others."""
 
 import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib import metadata
 
 import torch
 from tqdm.auto import tqdm
 
+from ..files import installed_versions, usable_cores
 from ..model.video_decoding import VideoDecodeError, decode_video, sample_indices, usable_backend
-from .folder import find_videos
+from ..terminal import format_sentences, format_table, printable
+from .targets import Video, find_target
 from .worker_pool import WorkerFailure, map_in_processes
 
 
 REPORT_VERSION = 1
-MAX_ROWS = 100  # of videos without a problem in the terminal
+LONGEST_LIST = 100  # videos; a longer report lists only those with a message
 FAILURE_CODES = {"timeout": "timeout", "crashed": "decoder-crashed"}
 LIBRARIES = ("av", "torchcodec", "torch", "transformers", "drl-tvr")
-Video = str | os.PathLike | tuple[str | os.PathLike, float | None, float | None]
 
 
 @dataclass(frozen=True)
 class VideoCheck:
-    """What the doctor found of one video. What it did not come to see is `None`.
+    """Findings about one video. Fields that could not be determined are `None`.
 
     Args:
-        path (`str`): As it was given.
-        start (`float`, *optional*): Where the range to decode begins, in seconds.
-        end (`float`, *optional*): Where it stops, in seconds.
+        path (`str`): The path as it was given.
+        start (`float`, *optional*): Start of the range to decode, in seconds.
+        end (`float`, *optional*): End of the range to decode, in seconds.
         ok (`bool`): Whether training can use the video.
         code (`str`): `"ok"`, or one of the codes of [`VideoDecodeError`]. A video that is `ok` has the code
             `"truncated"` if only its readable part was taken, as `allow_truncated` asks.
         message (`str`): What was found and what was expected; empty for `"ok"`.
-        duration (`float`, *optional*): Of the video or its readable part, in seconds.
-        fps (`float`, *optional*): Its average rate, in frames per second.
-        width (`int`, *optional*): Of an upright frame, in pixels.
-        height (`int`, *optional*): Of an upright frame, in pixels.
+        duration (`float`, *optional*): Duration of the video or its readable part, in seconds.
+        fps (`float`, *optional*): Average rate, in frames per second.
+        width (`int`, *optional*): Width of an upright frame, in pixels.
+        height (`int`, *optional*): Height of an upright frame, in pixels.
         codec (`str`, *optional*): FFmpeg's name of the codec.
-        num_frames (`int`, *optional*): Frames that the video, or its readable part, holds.
-        num_decoded (`int`): Frames that were sampled and decoded: what training would get.
-        backend (`str`, *optional*): The decoder that made them.
-        seconds (`float`): Time that the check took.
+        num_frames (`int`, *optional*): Number of frames in the video or its readable part.
+        num_decoded (`int`): Number of frames that were sampled and decoded, as training would get them.
+        backend (`str`, *optional*): The decoder of these frames.
+        seconds (`float`): Duration of the check, in seconds.
     """
 
     path: str
@@ -81,16 +81,18 @@ def check_video(
         allow_truncated (`bool`, *optional*, defaults to `False`): Take the readable part of a file that ends early.
 
     Returns:
-        [`~data.doctor.VideoCheck`]: Also of a video that doesn't decode.
+        [`~data.doctor.VideoCheck`]: The findings, also for a video that does not decode.
 
     Example:
 
     ```python
     >>> from drl_tvr.data.doctor import check_video
 
-    >>> check = check_video("no_such_file.mp4")
-    >>> check.ok, check.code
-    (False, 'missing')
+    >>> check = check_video("clip.mp4")
+    >>> check.code, check.duration, check.num_decoded
+    ('ok', 3.0, 3)
+    >>> check_video("no_such_file.mp4").code
+    'missing'
 
     ```"""
     check = empty_check(video)
@@ -117,15 +119,15 @@ def check_video(
 
 
 def empty_check(video: Video) -> VideoCheck:
-    """The check of a video before anything is known of it."""
+    """Return the check of a video of which only the path and the range are known."""
     path, start, end = video if isinstance(video, tuple) else (video, None, None)
     return VideoCheck(os.fsdecode(path), start, end)
 
 
-def check_in_worker(video: Video, check_fn: Callable[[Video], VideoCheck]) -> VideoCheck:
-    """Run a check where the processes, not threads, share the cores."""
+def check_in_worker(video: Video, check: Callable[[Video], VideoCheck]) -> VideoCheck:
+    """Run a check with one thread: the processes share the cores."""
     torch.set_num_threads(1)
-    return check_fn(video)
+    return check(video)
 
 
 def check_videos(
@@ -136,14 +138,13 @@ def check_videos(
     allow_truncated: bool = False,
     num_workers: int | None = None,
     time_limit: float = 300.0,
-    check_fn: Callable[..., VideoCheck] = check_video,
 ) -> list[VideoCheck]:
     """Decode many videos in processes, with a progress bar.
 
-    Each is decoded by the sampler and the decoder of [`DRLVideoProcessor`], so that the doctor finds what training
-    would find, and misses what training would not see either (see [`~model.video_decoding.read_video`]).
+    Each is decoded by the sampler and the decoder of [`DRLVideoProcessor`], so the doctor finds what training would
+    find, and misses what training would not see either (see [`~model.video_decoding.read_video`]).
 
-    A video that takes more than `time_limit`, or crashes the decoder, costs one process, which is replaced.
+    A video that takes longer than `time_limit`, or crashes the decoder, costs one process, which is replaced.
 
     Args:
         videos (`Iterable`): Paths, or paths with start and end in seconds.
@@ -151,15 +152,14 @@ def check_videos(
         max_frames (`int`, *optional*, defaults to 12): The most frames to take (64 for ActivityNet and DiDeMo).
         backend (`str`, *optional*): `"pyav"` or `"torchcodec"`. By default torchcodec where it is usable.
         allow_truncated (`bool`, *optional*, defaults to `False`): Take the readable part of a file that ends early.
-        num_workers (`int`, *optional*): Processes; by default one for each core that this process may use.
-        time_limit (`float`, *optional*, defaults to 300.0): Seconds for a video.
-        check_fn (`Callable`, *optional*): Checks one video; by default [`~data.doctor.check_video`].
+        num_workers (`int`, *optional*): Number of processes; by default one per core that this process may use.
+        time_limit (`float`, *optional*, defaults to 300.0): Seconds per video.
 
     Returns:
-        `list[VideoCheck]`: One for each video, in order.
+        `list[VideoCheck]`: One check per video, in order.
 
     Raises:
-        `ValueError`: For settings that no video could meet.
+        `ValueError`: For invalid settings.
         `ImportError`: If `backend="torchcodec"` and it is not usable.
         `RuntimeError`: If the processes cannot start.
 
@@ -168,39 +168,34 @@ def check_videos(
     ```python
     >>> from drl_tvr.data import check_videos
 
-    >>> checks = check_videos(["a.mp4", ("b.mp4", 10.0, 20.0)], num_workers=2)  # doctest: +SKIP
-    >>> [check.code for check in checks]  # doctest: +SKIP
-    ['ok', 'truncated']
+    >>> checks = check_videos(["clip.mp4", ("other.mp4", 10.0, 20.0)], num_workers=1)
+    >>> [check.code for check in checks]
+    ['ok', 'bad-range']
+
     ```"""
     videos = list(videos)
     usable_backend(backend)
     sample_indices(1, 1.0, fps, max_frames)
     if not time_limit > 0:
-        raise ValueError(f"`time_limit` must be above 0 seconds, found {time_limit}.")
-    num_workers = default_num_workers() if num_workers is None else num_workers
+        raise ValueError(f"`time_limit`: found {time_limit}, expected a number of seconds above 0.")
+    num_workers = usable_cores() if num_workers is None else num_workers
     if num_workers < 1:
-        raise ValueError(f"`num_workers` must be at least 1, found {num_workers}.")
-    decode = partial(check_fn, fps=fps, max_frames=max_frames, backend=backend, allow_truncated=allow_truncated)
-    function = partial(check_in_worker, check_fn=decode)
+        raise ValueError(f"`num_workers`: found {num_workers}, expected at least 1.")
+    check = partial(check_video, fps=fps, max_frames=max_frames, backend=backend, allow_truncated=allow_truncated)
     checks: list[VideoCheck | None] = [None] * len(videos)
     num_problems = 0
-    results = map_in_processes(function, videos, num_workers, time_limit)
+    results = map_in_processes(partial(check_in_worker, check=check), videos, num_workers, time_limit)
     with contextlib.closing(results), tqdm(total=len(videos), desc="Checking videos", unit="video") as bar:
         for place, result in results:
             if isinstance(result, WorkerFailure):
-                check, code = empty_check(videos[place]), FAILURE_CODES[result.code]
-                message = f"{check.path}: {result.message}, expected a video that decodes [{code}]"
-                result = replace(check, code=code, message=message, seconds=result.seconds)
+                failed, code = empty_check(videos[place]), FAILURE_CODES[result.code]
+                message = f"{failed.path}: {result.message}, expected a video that decodes [{code}]"
+                result = replace(failed, code=code, message=message, seconds=result.seconds)
             checks[place] = result
             num_problems += not result.ok
             bar.set_postfix(problems=num_problems, refresh=False)
             bar.update()
     return checks
-
-
-def default_num_workers() -> int:
-    # A container or a batch system may leave this process fewer cores than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_doctor(
@@ -211,60 +206,62 @@ def run_doctor(
     allow_truncated: bool = False,
     num_workers: int | None = None,
     time_limit: float = 300.0,
-    missing: Iterable[str] = (),
+    root: str | os.PathLike | None = None,
+    split: str | None = None,
 ) -> dict:
     """Check all videos of a folder or a benchmark, and report.
 
     Args:
-        target (`str`, `os.PathLike` or `Iterable`): A folder, a file, or what [`~data.doctor.check_videos`] takes:
-            `zip(videos["path"], videos["start"], videos["end"])` of a benchmark's `videos`.
-        fps, max_frames, backend, allow_truncated, num_workers, time_limit: As of [`~data.doctor.check_videos`].
-        missing (`Iterable[str]`, *optional*): Ids of a benchmark's videos without a file; each is reported so.
+        target (`str`, `os.PathLike` or `Iterable`): A folder, a video, what [`load_benchmark`] takes (the name of a
+            benchmark, or a table of your own data), or what [`~data.doctor.check_videos`] takes.
+        fps, max_frames, backend, allow_truncated, num_workers, time_limit: As in [`~data.doctor.check_videos`].
+        root (`str` or `os.PathLike`, *optional*): Folder of the annotations and videos of a benchmark.
+        split (`str`, *optional*): A split of a benchmark; by default all that it has.
 
     Returns:
-        `dict`: The report, all of which JSON can hold:
+        `dict`: The report, which JSON can hold:
 
-        - **ok** (`bool`) -- Whether every video is.
-        - **num_videos**, **num_ok** (`int`) -- How many there are, and how many of them are ok.
-        - **codes** (`dict[str, int]`) -- How many have each code, the most frequent first.
-        - **left_out** (`dict[str, int]`) -- How many files of the folder are no videos, by their extension.
-        - **not_searched** (`list[str]`) -- Links that lead out of the folder, and folders that may not be read.
-        - **target** (`str`, *optional*) -- The folder or file.
-        - **settings**, **versions** (`dict`), **seconds** (`float`) -- How it was checked, by what, and in which time.
+        - **ok** (`bool`) -- Whether every video is ok.
+        - **num_videos**, **num_ok** (`int`) -- Number of videos, and of those that are ok.
+        - **codes** (`dict[str, int]`) -- Number of videos per code, the most frequent first.
+        - **left_out** (`dict[str, int]`) -- Number of files in the folder that are not videos, per extension.
+        - **not_searched** (`list[str]`) -- Links that lead out of the folder, and folders that cannot be read.
+        - **target** (`str`, *optional*) -- The folder, the file or the benchmark.
+        - **settings**, **versions** (`dict`), **seconds** (`float`) -- Settings, libraries and duration of the check.
         - **videos** (`list[dict]`) -- The fields of each [`~data.doctor.VideoCheck`].
 
     Raises:
-        `ValueError`: If there is no video, or for settings that no video could meet.
-        `OSError`: If a folder can't be read.
+        `ValueError`: If there is no video, or for invalid settings.
+        `BenchmarkError`: If the benchmark is not in `root`.
+        `OSError`: If a folder cannot be read.
 
     Example:
 
     ```python
     >>> from drl_tvr.data import format_report, run_doctor
 
-    >>> report = run_doctor("videos", num_workers=8)  # doctest: +SKIP
-    >>> report["codes"]  # doctest: +SKIP
-    {'ok': 998, 'truncated': 2}
+    >>> report = run_doctor("videos", num_workers=1)
+    >>> report["ok"], report["codes"]
+    (True, {'ok': 2})
+    >>> print(format_report(report))
+    code  video
+    ok    videos/clip.mp4
+          ...
+
     ```"""
     began = time.monotonic()
-    name, left_out, not_searched = None, {}, []
-    if isinstance(target, str | os.PathLike):
-        name, videos = os.fsdecode(target), [target]
-        if os.path.isdir(target):
-            scan = find_videos(target)
-            videos, left_out, not_searched = scan.paths, scan.left_out, scan.not_searched
-    else:
-        videos = list(target)
-    if not videos:
+    videos, missing, left_out, not_searched = find_target(target, root, split)
+    name = os.fsdecode(target) if isinstance(target, str | os.PathLike) else None
+    if not videos and not missing:
         others = ", ".join(f"{count} {label}" for label, count in left_out.items()) or "nothing else"
         unseen = f" Not searched: {', '.join(not_searched[:3])}." if not_searched else ""
-        raise ValueError(f"{name or 'target'}: found no video ({others}), expected at least one.{unseen}")
+        raise ValueError(f"{name or '`target`'}: found no video ({others}), expected at least one.{unseen}")
     settings = {
         "fps": fps,
         "max_frames": max_frames,
         "backend": usable_backend(backend),
         "allow_truncated": allow_truncated,
-        "num_workers": default_num_workers() if num_workers is None else num_workers,
+        "num_workers": usable_cores() if num_workers is None else num_workers,
         "time_limit": time_limit,
     }
     checks = check_videos(videos, **settings)
@@ -282,79 +279,58 @@ def run_doctor(
         "left_out": left_out,
         "not_searched": not_searched,
         "settings": settings,
-        "versions": {library: version_of(library) for library in LIBRARIES},
+        "versions": installed_versions(LIBRARIES),
         "seconds": time.monotonic() - began,
-        # A table's empty cell can be NaN, which JSON has not.
+        # An empty cell of a table can be NaN, which JSON lacks.
         "videos": [
             {key: None if value != value else value for key, value in asdict(check).items()} for check in checks
         ],
     }
 
 
-def version_of(library: str) -> str | None:
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return None
+def format_report(report: dict, width: int | None = None) -> str:
+    """Format a report for a terminal: the videos with what was found of each, and the totals.
 
-
-def format_report(report: dict) -> str:
-    """A report as text for the terminal: a line for each video, what is wrong with it below, and the totals.
-
-    Of more than 100 videos only those with a problem have a line.
+    Of more than 100 videos only those with a problem are listed.
 
     Args:
         report (`dict`): From [`~data.doctor.run_doctor`].
+        width (`int`, *optional*): The most characters per line; by default as many as the longest name needs.
 
     Returns:
         `str`: The text, without colours or control characters.
     """
-    listed = [video for video in report["videos"] if len(report["videos"]) <= MAX_ROWS or video["message"]]
-    lines = [*table_lines(listed), ""] if listed else []
+    listed = [video for video in report["videos"] if len(report["videos"]) <= LONGEST_LIST or video["message"]]
     num_videos, num_ok = report["num_videos"], report["num_ok"]
     counts = ", ".join(f"{count} {code}" for code, count in report["codes"].items())
-    lines.append(f"{num_videos} videos, {num_videos - num_ok} with a problem: {counts}")
+    totals = [f"{num_videos} videos, {num_videos - num_ok} with a problem: {counts}"]
     if len(listed) < num_videos:
-        lines.append(f"The {num_videos - len(listed)} videos without a problem have no line here.")
+        totals.append(f"The {num_videos - len(listed)} videos without a problem are not listed.")
     if report["left_out"]:
         left_out = ", ".join(f"{count} {printable(label)}" for label, count in report["left_out"].items())
-        lines.append(f"Left out, as no videos: {left_out}")
+        totals.append(f"Left out, because they are not videos: {left_out}")
     if report.get("not_searched"):
         more = len(report["not_searched"]) - 3
         shown = ", ".join(map(printable, report["not_searched"][:3])) + (f" and {more} more" if more > 0 else "")
-        lines.append(f"Not searched: {shown}")
-    return "\n".join(lines)
+        totals.append(f"Not searched: {shown}")
+    text = format_sentences(totals, width)
+    if not listed:
+        return text
+    rows = [(video["code"], "\n".join([printable(video["path"]), *describe_check(video)])) for video in listed]
+    return f"{format_table(('code', 'video'), rows, 'll', width)}\n\n{text}"
 
 
-def table_lines(videos: list[dict]) -> Iterator[str]:
-    rows = [("code", "duration", "fps", "size", "codec", "frames", "decoder", "path")]
-    messages = [""]
-    for video in videos:
-        seen = video["width"] is not None  # all of a video's figures come together
-        rows.append(
-            (
-                video["code"],
-                f"{video['duration']:.2f} s" if seen else "-",
-                f"{video['fps']:.2f}" if seen else "-",
-                f"{video['width']}x{video['height']}" if seen else "-",
-                video["codec"] or "-",
-                f"{video['num_decoded']}",
-                video["backend"] or "-",
-                printable(video["path"]),
-            )
-        )
+def describe_check(video: dict) -> list[str]:
+    """Return the lines below the path of a video: its figures where it decodes, and what is wrong with it."""
+    lines = []
+    if video["width"] is not None:  # all figures of a video come together
+        size, codec = f"{video['width']}x{video['height']}", video["codec"] or "unknown codec"
+        decoded = f"{video['num_decoded']} frames by {video['backend']}"
+        lines.append(f"{video['duration']:.2f} s, {video['fps']:.2f} fps, {size}, {codec}; {decoded}")
+    if video["message"]:
         message = video["message"].removeprefix(f"{video['path']}: ").removesuffix(f" [{video['code']}]")
-        messages.append(printable(message))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row, message in zip(rows, messages, strict=True):
-        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        if message:
-            yield f"    {message}"
-
-
-def printable(text: str) -> str:
-    """A name may hold any character, a line break or a terminal's control sequence too."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+        lines.append(printable(message))
+    return lines
 
 
 __all__ = ["VideoCheck", "check_video", "check_videos", "format_report", "run_doctor"]

@@ -20,6 +20,7 @@ from .results import EvaluationResult, ResultError, make_result
 from .retrieval import encode_captions, encode_videos, score_all
 from .streaming import stream_ranks
 from .tables import format_comparison, format_result
+from .trained_model import load_trained
 
 
 METRIC_FOLDER = str(Path(__file__).parent / "text_video_retrieval")  # for `evaluate.load`
@@ -41,6 +42,7 @@ __all__ = [
     "format_comparison",
     "format_result",
     "library_versions",
+    "load_trained",
     "make_result",
     "metrics_of_ranks",
     "paired_differences",

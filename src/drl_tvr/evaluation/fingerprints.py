@@ -1,7 +1,6 @@
 """Identify the inputs of a result: hashes of weights, videos and queries, and versions of the libraries."""
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -12,6 +11,7 @@ from tqdm.auto import tqdm
 from transformers.utils import cached_file
 
 from ..data.records import RetrievalData
+from ..files import installed_versions
 from ..model.modeling_drl import DRLModel
 from ..model.processing_drl import DRLProcessor
 
@@ -135,14 +135,14 @@ def to_line(value: list) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
-def library_versions() -> dict[str, str]:
+def library_versions() -> dict[str, str | None]:
     """Return the versions of this package, of Python and of the libraries that can change a score."""
     from .. import __version__
 
     return {
         "drl_tvr": __version__,
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in SCORING_LIBRARIES},
+        **installed_versions(SCORING_LIBRARIES),
     }
 
 

@@ -2,13 +2,14 @@
 
 import os
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from ..model.modeling_drl import DRLModel
 
 
-def load_trained(name_or_path: str | os.PathLike) -> DRLModel:
+def load_trained(name_or_path: str | os.PathLike, device: str | torch.device = "cpu") -> DRLModel:
     """Load a model whose checkpoint holds exactly the weights that its configuration needs.
 
     `from_pretrained` only warns when weights are missing, and fills them with random numbers; the scores of such a
@@ -16,12 +17,13 @@ def load_trained(name_or_path: str | os.PathLike) -> DRLModel:
 
     Args:
         name_or_path (`str` or `os.PathLike`): A checkpoint folder, or the name of a repository on the Hub.
+        device (`str` or `torch.device`, *optional*, defaults to `"cpu"`): Device of the model.
 
     Returns:
-        [`DRLModel`]: The model, in evaluation mode, on the CPU.
+        [`DRLModel`]: The model, in evaluation mode.
 
     Raises:
-        `ValueError`: When the configuration is invalid, or weights are damaged, missing, unknown to the configuration
+        `ValueError`: When the configuration is invalid, or the device unusable, or weights are damaged, missing, unknown to the configuration
             or of another shape than it says.
         `OSError`: When there is no checkpoint.
 
@@ -33,6 +35,10 @@ def load_trained(name_or_path: str | os.PathLike) -> DRLModel:
     >>> load_trained("outputs/moving-shapes").training
     False
     ```"""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises an AssertionError
+        raise ValueError(f"`device`: found {device!r}, expected a device that torch can use: {error}.") from error
     try:
         model, report = DRLModel.from_pretrained(
             name_or_path,
@@ -53,7 +59,7 @@ def load_trained(name_or_path: str | os.PathLike) -> DRLModel:
                 f"{name_or_path} is not a trained DRL model: found weights that are {found} ({len(report[kind])}, "
                 f"e.g. {example}), expected exactly the weights of config.json."
             )
-    return model
+    return model.to(device)
 
 
 __all__ = ["load_trained"]

@@ -1,4 +1,4 @@
-"""Takes a score of WTI or TI apart: what every word and every frame matched, and what each adds to the score."""
+"""Split a score of WTI or TI into what every word and every frame matches, and what each adds to the score."""
 
 import os
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from ..model.interaction import normalize
 from ..model.modeling_drl import DRLModel
 from ..model.processing_drl import DRLProcessor
 from ..model.video_processing_drl import DRLVideoProcessor
+from ..terminal import format_sentences, format_table
 
 
-TOKEN_WISE = ("wti", "ti")
 PADDING = -1
-# CLIP's own two tokens of every text, which have no place in it.
+# The two tokens that CLIP puts around every text.
 START, END = "[start]", "[end]"
 
 
 class ExplanationError(ValueError):
-    """A score that can't be taken apart into words and frames."""
+    """A score that cannot be split into words and frames."""
 
 
 @dataclass
 class ScoreExplanation:
-    r"""The score of a text and a video, and its parts. With weights w, u and cosines c of n words and f frames,
+    r"""Score of a text and a video, and its parts. With weights w, u and cosines c of n words and f frames,
 
     $$s = \underbrace{\sum_i \tfrac12 w_i \max_j c_{ij}}_{\text{t2v}} +
     \underbrace{\sum_j \tfrac12 u_j \max_i c_{ij}}_{\text{v2t}}$$
@@ -34,21 +34,21 @@ class ScoreExplanation:
     Args:
         text (`str`): The caption.
         video (`str`): The file as it was given, or `"video"` for frames.
-        words (`list[str]`): The tokens that the model saw, readable: `[start]` and `[end]` are CLIP's own, `·` marks a
-            piece that goes on a word, `é (1/2)` one byte of a character's two.
-        word_weights (`numpy.ndarray` of shape `(num_words,)`): w, which sum to 1.
+        words (`list[str]`): The tokens that the model saw, readable: `[start]` and `[end]` are CLIP's own, `·`
+            continues the previous word, and `é (1/2)` is the first of two byte tokens.
+        word_weights (`numpy.ndarray` of shape `(num_words,)`): w, whose sum is 1.
         frames (`numpy.ndarray` of shape `(num_frames, height, width, 3)`): The pictures as the model saw them, uint8.
-        frame_seconds (`list[float]`, *optional*): When each is shown, in seconds; `None` for frames without a rate.
-        frame_weights (`numpy.ndarray` of shape `(num_frames,)`): u, which sum to 1.
+        frame_seconds (`list[float]`, *optional*): Time of each frame, in seconds; `None` for frames without a rate.
+        frame_weights (`numpy.ndarray` of shape `(num_frames,)`): u, whose sum is 1.
         cosines (`numpy.ndarray` of shape `(num_words, num_frames)`): c, of words with frames.
-        best_frame (`numpy.ndarray` of shape `(num_words,)`): The frame that each word's maximum chose, -1 for padding.
-        best_word (`numpy.ndarray` of shape `(num_frames,)`): The word that each frame's maximum chose, -1 for padding.
-        similarity (`float`): What the model says of the two.
-        logit_scale (`float`): What the model multiplies the similarity by.
-        num_padded_words, num_padded_frames (`int`): Padding that takes part in the maxima, with a cosine of 0; none
-            unless the model has `padding_similarity="zero"`.
+        best_frame (`numpy.ndarray` of shape `(num_words,)`): The frame that each word matched, -1 for padding.
+        best_word (`numpy.ndarray` of shape `(num_frames,)`): The word that each frame matched, -1 for padding.
+        similarity (`float`): Similarity of the text and the video.
+        logit_scale (`float`): Factor between the similarity and the logit.
+        num_padded_words, num_padded_frames (`int`): Number of padded tokens that take part in the maxima, with a
+            cosine of 0; 0 unless the model has `padding_similarity="zero"`.
         unseen_text (`str`): The end of the caption that is beyond the processor's `max_length`.
-        truncation (`str`, *optional*): Why only the readable part of the video was seen.
+        truncation (`str`, *optional*): The reason why only the readable part of the video was seen.
     """
 
     text: str
@@ -70,43 +70,43 @@ class ScoreExplanation:
 
     @property
     def word_maxima(self) -> np.ndarray:
-        """The largest cosine of each word, of shape `(num_words,)`."""
+        """Largest cosine of each word, of shape `(num_words,)`."""
         chosen = self.cosines[np.arange(len(self.words)), self.best_frame]
         return np.where(self.best_frame == PADDING, 0.0, chosen)
 
     @property
     def frame_maxima(self) -> np.ndarray:
-        """The largest cosine of each frame, of shape `(num_frames,)`."""
+        """Largest cosine of each frame, of shape `(num_frames,)`."""
         chosen = self.cosines[self.best_word, np.arange(len(self.frames))]
         return np.where(self.best_word == PADDING, 0.0, chosen)
 
     @property
     def word_terms(self) -> np.ndarray:
-        """What each word adds to the similarity, of shape `(num_words,)`."""
+        """Term that each word adds to the similarity, of shape `(num_words,)`."""
         return self.word_weights * self.word_maxima / 2
 
     @property
     def frame_terms(self) -> np.ndarray:
-        """What each frame adds to the similarity, of shape `(num_frames,)`."""
+        """Term that each frame adds to the similarity, of shape `(num_frames,)`."""
         return self.frame_weights * self.frame_maxima / 2
 
     @property
     def t2v(self) -> float:
-        """The half of the similarity that the words add."""
+        """Sum of the terms of the words."""
         return float(self.word_terms.sum())
 
     @property
     def v2t(self) -> float:
-        """The half of the similarity that the frames add."""
+        """Sum of the terms of the frames."""
         return float(self.frame_terms.sum())
 
     @property
     def logit(self) -> float:
-        """The similarity times the logit scale: what the loss sees."""
+        """Similarity times the logit scale, as the loss uses it."""
         return self.similarity * self.logit_scale
 
     def notes(self) -> list[str]:
-        """What a reader of the numbers must know besides: what was not seen, and maxima that padding won."""
+        """List what a reader of the numbers must know: what was not seen, and maxima that padding won."""
         notes = []
         if self.unseen_text:
             notes.append(f"The text was cut after {len(self.words)} tokens; not seen: {readable(self.unseen_text)}")
@@ -130,37 +130,43 @@ def explain_score(
     start: float | None = None,
     end: float | None = None,
 ) -> ScoreExplanation:
-    """Score one text with one video and take the score apart.
+    """Score one text with one video and split the score into words and frames.
 
     Args:
         model ([`DRLModel`]): The model, of interaction `"wti"` or `"ti"`, in evaluation mode.
         processor ([`DRLProcessor`]): Its processor.
         video (`VideoInput`): One video, in any form that the processor takes.
         text (`str`): One caption.
-        start, end (`float`, *optional*): The part of the video to take, in seconds.
+        start, end (`float`, *optional*): The range of the video to take, in seconds.
 
     Returns:
         [`~explanation.ScoreExplanation`]: Its `t2v` and `v2t` add up to `model.similarity` of the two.
 
     Raises:
-        ExplanationError: For a model that compares no tokens (DP, MLP, XTI), or whose score is not a number.
-        VideoDecodeError: When the video is missing or broken, or `start` and `end` are not in it.
-        ValueError: For a blank text.
+        [`~explanation.ExplanationError`]: For a model that does not compare tokens (DP, MLP, XTI), or a score that is
+            not finite.
+        [`VideoDecodeError`]: When the video is missing or broken, or `start` and `end` are not in it.
+        `ValueError`: For a blank text.
 
     Example:
 
     ```python
-    >>> explanation = explain_score(model, processor, "dog.mp4", "a dog runs")  # doctest: +SKIP
-    >>> explanation.words, explanation.frame_seconds  # doctest: +SKIP
-    (['[start]', 'a', 'dog', 'runs', '[end]'], [0.0, 1.0, 2.0])
-    >>> explanation.t2v + explanation.v2t - explanation.similarity  # doctest: +SKIP
-    0.0
+    >>> from drl_tvr import DRLModel, DRLProcessor
+    >>> from drl_tvr.explanation import explain_score
+
+    >>> folder = "outputs/moving-shapes"
+    >>> model, processor = DRLModel.from_pretrained(folder), DRLProcessor.from_pretrained(folder)
+    >>> explanation = explain_score(model, processor, "clip.mp4", "a red circle")
+    >>> explanation.words[0], explanation.words[-1], explanation.frame_seconds[:2]
+    ('[start]', '[end]', [0.0, 1.0])
+    >>> abs(explanation.t2v + explanation.v2t - explanation.similarity) < 1e-5
+    True
+
     ```"""
-    interaction = model.config.interaction
-    if interaction not in TOKEN_WISE:
+    if not model.config.is_token_wise:
         raise ExplanationError(
-            f"The model has interaction {interaction!r}, which scores no pairs of a word and a frame; only "
-            f"{' and '.join(map(repr, TOKEN_WISE))} do, and can be explained by them."
+            f"`interaction`: found {model.config.interaction!r}, which does not score pairs of a word and a frame, "
+            "expected 'wti' or 'ti'."
         )
     inputs = processor(text=[text], videos=[video], start=start, end=end, return_metadata=True, return_tensors="pt")
     metadata = inputs.pop("video_metadata")[0]
@@ -169,14 +175,15 @@ def explain_score(
     of_video = model.get_video_features(inputs["pixel_values_videos"], inputs["video_mask"])
     similarity = model.similarity(of_text, of_video).item()
     if not np.isfinite(similarity):
-        raise ExplanationError(f"The model scores {text!r} and this video with {similarity}, expected a number.")
+        raise ExplanationError(f"Score of {text!r} and this video: found {similarity}, expected a finite number.")
 
     words, frames = of_text.mask[0].bool(), of_video.mask[0].bool()
     # In double precision, which autocast leaves alone and whose sums are exact to the model's own precision.
     cosines = normalize(of_text.tokens[0, words].double()) @ normalize(of_video.tokens[0, frames].double()).T
     cosines = cosines.cpu().numpy()
-    counts = model.config.padding_similarity == "zero"
-    padded_words, padded_frames = (int((~real).sum()) if counts else 0 for real in (words, frames))
+    num_padded_words = num_padded_frames = 0
+    if model.config.padding_takes_part:
+        num_padded_words, num_padded_frames = int((~words).sum()), int((~frames).sum())
     labels, unseen_text = read_words(processor.tokenizer, text, len(cosines))
     return ScoreExplanation(
         text=text,
@@ -187,25 +194,27 @@ def explain_score(
         frame_seconds=metadata.timestamps if metadata.fps is not None else None,
         frame_weights=of_video.weights[0, frames].double().cpu().numpy(),
         cosines=cosines,
-        best_frame=best_of(cosines, padded_frames),
-        best_word=best_of(cosines.T, padded_words),
+        best_frame=find_best(cosines, num_padded_frames),
+        best_word=find_best(cosines.T, num_padded_words),
         similarity=similarity,
         logit_scale=model.logit_scale.float().exp().item(),
-        num_padded_words=padded_words,
-        num_padded_frames=padded_frames,
+        num_padded_words=num_padded_words,
+        num_padded_frames=num_padded_frames,
         unseen_text=unseen_text,
         truncation=getattr(metadata, "truncation", None),
     )
 
 
-def best_of(cosines: np.ndarray, num_padded: int) -> np.ndarray:
-    """The column of each row's maximum, or -1 where padding of cosine 0 is above them all."""
+def find_best(cosines: np.ndarray, num_padded: int) -> np.ndarray:
+    """Find the column of the maximum of each row, or -1 where padding, whose cosine is 0, exceeds them all."""
     best = cosines.argmax(axis=1)
-    return np.where((cosines.max(axis=1) < 0) & (num_padded > 0), PADDING, best)
+    if num_padded > 0:
+        best[cosines.max(axis=1) < 0] = PADDING
+    return best
 
 
 def read_words(tokenizer: PreTrainedTokenizerBase, text: str, num_tokens: int) -> tuple[list[str], str]:
-    """What the first `num_tokens` of a text's tokens stand for, the last being the end, and the text that is cut."""
+    """Label the first `num_tokens` tokens of a text, of which the last is the end, and return the text that is cut."""
     encoding = tokenizer(text, return_offsets_mapping=True, verbose=False)
     spans, word_ids = encoding["offset_mapping"], encoding.word_ids()
     cut = len(spans) > num_tokens
@@ -225,7 +234,7 @@ def read_words(tokenizer: PreTrainedTokenizerBase, text: str, num_tokens: int) -
 
 
 def readable(text: str) -> str:
-    """A text whose unprintable characters are named, as U+001B."""
+    """Name the unprintable characters of a text, as in U+001B."""
     return "".join(char if char.isprintable() or char.isspace() else f"U+{ord(char):04X}" for char in text)
 
 
@@ -239,39 +248,53 @@ def to_pictures(pixels: torch.Tensor, video_processor: DRLVideoProcessor) -> np.
     return pixels.round().clip(0, 255).astype(np.uint8)
 
 
-def format_explanation(explanation: ScoreExplanation) -> str:
-    """An explanation as text for a terminal.
+def format_explanation(explanation: ScoreExplanation, width: int | None = None) -> str:
+    """Format an explanation for a terminal.
 
     Args:
         explanation ([`~explanation.ScoreExplanation`]): From [`~explanation.explain_score`].
+        width (`int`, *optional*): The most characters per line; by default as many as the tables need.
 
     Returns:
-        `str`: A table of the words, one of the frames, and the sum.
+        `str`: A table of the words, one of the frames, and the sum, without colours or control characters.
     """
-    seconds = explanation.frame_seconds
-    frames = [f"{i + 1}" + (f" ({seconds[i]:.2f} s)" if seconds else "") for i in range(len(explanation.frames))]
-    sides = (
-        ("word", explanation.words, explanation.word_weights, "its frame", frames, explanation.best_frame,
-         explanation.word_maxima, explanation.word_terms, "text to video"),
-        ("frame", frames, explanation.frame_weights, "its word", explanation.words, explanation.best_word,
-         explanation.frame_maxima, explanation.frame_terms, "video to text"),
-    )  # fmt: skip
-    width = max(map(len, [*explanation.words, *frames, "its frame", "text to video"])) + 2
-    lines = [f'"{readable(explanation.text)}"', explanation.video]
-    for own, names, weights, other, others, best, maxima, terms, total in sides:
-        lines += ["", f"{own:{width}}{'weight':>8}   {other:{width}}{'cosine':>9}{'adds':>9}"]
-        for i, name in enumerate(names):
-            match = "padding" if best[i] == PADDING else others[best[i]]
-            lines.append(f"{name:{width}}{weights[i]:8.1%}   {match:{width}}{maxima[i]:9.4f}{terms[i]:9.4f}")
-        lines.append(f"{total:{width}}{'':{width + 20}}{terms.sum():9.4f}")
-    lines += [
-        "",
+    words, seconds = explanation.words, explanation.frame_seconds
+    frames = [f"{i + 1} ({seconds[i]:.2f} s)" if seconds else f"{i + 1}" for i in range(len(explanation.frames))]
+    word_rows = [
+        (
+            word,
+            f"{explanation.word_weights[i]:.1%}",
+            "padding" if explanation.best_frame[i] == PADDING else frames[explanation.best_frame[i]],
+            f"{explanation.word_maxima[i]:.4f}",
+            f"{explanation.word_terms[i]:.4f}",
+        )
+        for i, word in enumerate(words)
+    ]
+    frame_rows = [
+        (
+            frame,
+            f"{explanation.frame_weights[i]:.1%}",
+            "padding" if explanation.best_word[i] == PADDING else words[explanation.best_word[i]],
+            f"{explanation.frame_maxima[i]:.4f}",
+            f"{explanation.frame_terms[i]:.4f}",
+        )
+        for i, frame in enumerate(frames)
+    ]
+    word_rows.append(("text to video", "", "", "", f"{explanation.t2v:.4f}"))
+    frame_rows.append(("video to text", "", "", "", f"{explanation.v2t:.4f}"))
+    sums = [
         f"similarity {explanation.similarity:.4f} = {explanation.t2v:.4f} (text to video) + {explanation.v2t:.4f} "
         "(video to text)",
         f"logit      {explanation.logit:.4f} = similarity x {explanation.logit_scale:.4f}",
         *explanation.notes(),
     ]
-    return "\n".join(lines)
+    parts = [
+        format_sentences([f'"{" ".join(explanation.text.split())}"', explanation.video], width),
+        format_table(("word", "weight", "its frame", "cosine", "adds"), word_rows, "lrlrr", width),
+        format_table(("frame", "weight", "its word", "cosine", "adds"), frame_rows, "lrlrr", width),
+        format_sentences(sums, width),
+    ]
+    return "\n\n".join(parts)
 
 
 __all__ = ["ExplanationError", "ScoreExplanation", "explain_score", "format_explanation"]
