@@ -6,6 +6,8 @@ import numpy as np
 
 
 RECALL_AT = (1, 5, 10)
+METRICS = (*(f"R@{k}" for k in RECALL_AT), "MdR", "MnR")
+DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
 
 
 def evaluate_retrieval(similarity, caption_to_video: Sequence[int] | None = None) -> dict[str, float]:

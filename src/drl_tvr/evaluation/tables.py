@@ -1,11 +1,10 @@
 """Results and comparisons as text for a terminal."""
 
 from .bootstrap import COVERED, PairedDifference
+from .metrics import DIRECTIONS, METRICS
 from .results import EvaluationResult
 
 
-METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
-DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
 NO_WIDTH = "An interval without width is no certainty: resampling can't show what never occurred."
 
 
