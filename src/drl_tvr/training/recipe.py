@@ -302,7 +302,7 @@ def check_model_fields(model: dict, from_clip: bool) -> None:
     # How wide the tokens of a checkpoint are is not known before it is loaded.
     checked_alone = FIELDS_OF_NEW_BLOCKS if from_clip else ()
     try:
-        for name, config_class in DRLConfig.sub_configs_defaults.items():
+        for name, config_class in DRLConfig.sub_configs.items():
             part = model.get(name)
             if part is None:
                 continue
