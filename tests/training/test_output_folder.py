@@ -34,7 +34,8 @@ time.sleep(300)
 
 
 def begin(folder: Path) -> tuple[str | None, bool]:
-    run = Run.begin(DRLTrainingArguments(str(folder), report_to="none", use_cpu=True))
+    """Begins a run of one process, also where a run of several was."""
+    run = Run.begin(DRLTrainingArguments(str(folder), report_to="none", use_cpu=True), overwrite=True)
     return run.checkpoint, run.is_finished
 
 

@@ -59,7 +59,22 @@ def make_model_card(
 
     Raises:
         `ValueError`: When there are metrics without a state, or a metric is missing.
-    """
+
+    Example:
+
+    ```python
+    >>> from drl_tvr import DRLConfig, DRLTrainingArguments
+    >>> from drl_tvr.evaluation import EvaluationResult
+    >>> from drl_tvr.hub import make_model_card
+
+    >>> data, sampling = {"benchmark": "msvd", "split": "test"}, {"fps": 1, "max_frames": 12, "max_words": 32}
+    >>> no_result = EvaluationResult(data, sampling, metrics={}, intervals={}, ranks={}, caption_to_video=[])
+    >>> args = DRLTrainingArguments("outputs/msvd", use_cpu=True)
+    >>> card = make_model_card("me/drl-msvd", DRLConfig(), args, no_result)
+    >>> card.data.model_name, "**Not trained.**" in card.text
+    ('drl-msvd', True)
+
+    ```"""
     names = [f"{direction}_{metric}" for direction in DIRECTIONS for metric in METRICS]
     missing = [metric for metric in names if metric not in result.metrics]
     if result.metrics and missing:
