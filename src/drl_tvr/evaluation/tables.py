@@ -44,8 +44,8 @@ def format_result(result: EvaluationResult, width: int | None = None) -> str:
         ]
         parts += [format_sentences(about, width), format_scores(scores["metrics"], scores["intervals"], width)]
     notes = [
-        f"Below each figure: its {COVERED_PERCENT} % interval by a bootstrap over videos. It tells what other test queries "
-        "would change, not what another training seed would."
+        f"Below each figure: its {COVERED_PERCENT} % interval by a bootstrap over videos. It tells what other test "
+        "queries would change, not what another training seed would."
     ]
     intervals = [result.intervals, *(scores["intervals"] for scores in result.normalized.values())]
     if any("R@" in metric and low == high for each in intervals for metric, (low, high) in each.items()):

@@ -23,8 +23,8 @@ def load_trained(name_or_path: str | os.PathLike, device: str | torch.device = "
         [`DRLModel`]: The model, in evaluation mode.
 
     Raises:
-        `ValueError`: When the configuration is invalid, or the device unusable, or weights are damaged, missing, unknown to the configuration
-            or of another shape than it says.
+        `ValueError`: When the device or the configuration is invalid, or weights are damaged, missing, unknown to the
+            configuration or of another shape than it says.
         `OSError`: When there is no checkpoint.
 
     Example:
