@@ -16,7 +16,8 @@ import torch
 from measuring import machine, matmul_rate, memory, peak_memory, reset_peak, run_apart, seconds_of
 
 from drl_tvr import DRLConfig, DRLModel
-from drl_tvr.model.losses import contrastive_loss, decorrelation_loss, standardize_channels
+from drl_tvr.model.decorrelation import decorrelation_loss, standardize_channels
+from drl_tvr.model.losses import contrastive_loss
 from drl_tvr.model.modeling_drl import DRLFeatures
 
 

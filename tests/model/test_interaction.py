@@ -5,16 +5,14 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from drl_tvr.model.interaction import (
-    chosen_rows,
     dot_product,
-    mask_similarity,
-    match_tokens,
     normalize,
     text_vector,
     uniform_weights,
     video_vector,
     weighted_token_wise_interaction,
 )
+from drl_tvr.model.token_matching import mask_similarity
 
 
 WORDS, FRAMES = [5, 1, 3, 5], [2, 4, 1]  # real tokens of the four texts and three videos
@@ -194,31 +192,6 @@ def test_masked_similarities_by_hand():
     torch.testing.assert_close(zero, torch.tensor([[-0.5, 0.2], [0.0, 0.0]]))
 
 
-@pytest.mark.parametrize("make", [lambda x: x, negative], ids=["any sign", "negative"])
-def test_matched_tokens_are_those_that_the_maxima_chose(make):
-    arguments = make(ragged())
-    text_tokens, _, text_mask, frame_tokens, _, video_mask = (tensor[:3] for tensor in arguments)
-    best_frame, best_word = match_tokens(text_tokens, text_mask, frame_tokens, video_mask)
-    frames = normalize(frame_tokens).flatten(0, 1)[chosen_rows(best_frame, text_mask, frame_tokens.shape[1])]
-    words = normalize(text_tokens).flatten(0, 1)[chosen_rows(best_word, video_mask, text_tokens.shape[1])]
-    for i in range(3):
-        text, video = normalize(text_tokens[i, : WORDS[i]]), normalize(frame_tokens[i, : FRAMES[i]])
-        cosine = text @ video.T
-        start, end = sum(WORDS[:i]), sum(WORDS[: i + 1])
-        torch.testing.assert_close(frames[start:end], video[cosine.argmax(1)])
-        start, end = sum(FRAMES[:i]), sum(FRAMES[: i + 1])
-        torch.testing.assert_close(words[start:end], text[cosine.argmax(0)])
-
-
-def test_matching_zero_lets_padding_win_as_the_official_code_does():
-    text = torch.tensor([[[1.0, 0.0]]])
-    video = torch.tensor([[[-1.0, 0.0], [0.0, 1.0]]])
-    words, frames = torch.tensor([[1]]), torch.tensor([[1, 0]])
-    ignored, _ = match_tokens(text, words, video, frames, "ignore")
-    zero, _ = match_tokens(text, words, video, frames, "zero")
-    assert (ignored.item(), zero.item()) == (0, 1)
-
-
 def test_dp_by_hand():
     """Frames (1, 0) and (0, 1) have the mean direction (1, 1) / sqrt(2), whatever their lengths."""
     video = torch.tensor([[[5.0, 0.0], [0.0, 0.1], [9.0, 9.0]]])
@@ -342,7 +315,7 @@ def test_a_nan_among_real_tokens_is_not_lost():
 def test_an_item_without_a_real_token_is_refused():
     arguments = ragged()
     arguments[5][1] = 0
-    with pytest.raises(ValueError, match="The video 1 of 3 has no real token"):
+    with pytest.raises(ValueError, match="`video_mask`: found only zeros in row 1, expected at least one 1 per row."):
         weighted_token_wise_interaction(*arguments)
 
 
@@ -357,12 +330,14 @@ def test_no_items_give_an_empty_matrix(side: int):
 def test_tokens_weights_and_mask_of_unlike_shapes_are_refused(wrong: int):
     arguments = ragged()
     arguments[wrong] = arguments[wrong][:, :-1]
-    with pytest.raises(ValueError, match=f"of the {'text' if wrong < 3 else 'video'} side must agree"):
+    name = {1: "text weights", 2: "`text_mask`", 4: "video weights", 5: "`video_mask`"}[wrong]
+    shapes = r"shape \(4, 4\), expected \(4, 5\)" if wrong < 3 else r"shape \(3, 3\), expected \(3, 4\)"
+    with pytest.raises(ValueError, match=f"{name}: found {shapes}"):
         weighted_token_wise_interaction(*arguments)
 
 
 def test_an_unknown_rule_for_padding_is_refused():
-    with pytest.raises(ValueError, match="got 'Zero'"):
+    with pytest.raises(ValueError, match="found 'Zero', expected 'ignore' or 'zero'"):
         weighted_token_wise_interaction(*ragged(), "Zero")
 
 

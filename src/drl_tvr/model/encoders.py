@@ -1,8 +1,5 @@
 """What comes after CLIP's towers: the temporal encoders over frame tokens, and the weights of words and frames."""
 
-from collections.abc import Callable
-from functools import wraps
-
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence, unpack_sequence
@@ -11,10 +8,9 @@ from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer, CLIPPreTrainedModel
 from transformers.utils import logging
-from transformers.utils.generic import maybe_autocast
 
-from .configuration_drl import DRLConfig, DRLTemporalConfig
-from .outputs import DRLFeatures
+from .configuration_drl import DRLTemporalConfig
+from .tensors import at_least_float32
 
 
 logger = logging.get_logger(__name__)
@@ -38,26 +34,7 @@ class DRLTokenWeights(nn.Module):
         return scores.masked_fill(~mask.bool(), float("-inf")).softmax(dim=-1)
 
 
-class DRLPreTrainedModel(CLIPPreTrainedModel):
-    """Weight initialisation, loading and saving; CLIP's, since the towers and the temporal blocks are CLIP's."""
-
-    config: DRLConfig
-    base_model_prefix = "drl"
-    main_input_name = "input_ids"
-    input_modalities = ("video", "text")
-
-    @torch.no_grad()
-    def _init_weights(self, module):
-        super()._init_weights(module)
-        if isinstance(module, DRLBlockStack):
-            init.normal_(module.position_embedding.weight, std=module.config.initializer_range)
-        elif isinstance(module, nn.LSTM):
-            bound = module.hidden_size**-0.5
-            for parameter in module.parameters():
-                init.uniform_(parameter, -bound, bound)
-
-
-class DRLBlockStack(DRLPreTrainedModel):
+class DRLBlockStack(CLIPPreTrainedModel):
     """Learned positions and CLIP's pre-norm blocks: what the temporal and the cross transformer are made of.
 
     Args:
@@ -66,13 +43,20 @@ class DRLBlockStack(DRLPreTrainedModel):
 
     config: DRLTemporalConfig
     main_input_name = "frame_tokens"
-    num_text_tokens = 0  # that take a position beside the frames
+    input_modalities = ("video",)
+    num_text_tokens = 0  # text tokens that share the position table with the frames
 
     def __init__(self, config: DRLTemporalConfig):
         super().__init__(config)
         self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.layers = nn.ModuleList([CLIPEncoderLayer(config) for _ in range(config.num_hidden_layers)])
         self.gradient_checkpointing = False
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, DRLBlockStack):
+            init.normal_(module.position_embedding.weight, std=module.config.initializer_range)
 
     def check_num_frames(self, num_frames: int) -> None:
         """Refuse more frames than there are positions, which can be known before the vision tower runs.
@@ -172,45 +156,4 @@ class DRLTemporalLSTM(nn.Module):
         return frame_tokens + residual
 
 
-def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
-    """Half precision as float32; float32 and float64 as they are."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def without_autocast(method: Callable) -> Callable:
-    """Run a method of (self, text, video, ...) outside mixed precision, which is for the encoders.
-
-    bfloat16 cosines differ by up to 1/256, and so would ranks.
-    """
-
-    @wraps(method)
-    def without(self, text: DRLFeatures, video: DRLFeatures, *args, **kwargs):
-        with maybe_autocast(text.tokens.device.type, enabled=False):
-            return method(self, text, video, *args, **kwargs)
-
-    return without
-
-
-def check_mask(name: str, mask: torch.Tensor, of: str, shape: torch.Size) -> None:
-    """Refuse a mask of the wrong shape or with a row of zeros.
-
-    Raises:
-        `ValueError`: Names the mask, and the shapes or the row.
-    """
-    if tuple(mask.shape) != tuple(shape):
-        raise ValueError(f"`{name}` has shape {tuple(mask.shape)}, `{of}` needs {tuple(shape)}.")
-    empty = ~mask.bool().any(dim=-1)
-    if empty.any():
-        raise ValueError(f"`{name}` is all zero in row {int(empty.nonzero()[0])}: nothing there is real.")
-
-
-__all__ = [
-    "DRLBlockStack",
-    "DRLPreTrainedModel",
-    "DRLTemporalLSTM",
-    "DRLTemporalTransformer",
-    "DRLTokenWeights",
-    "at_least_float32",
-    "check_mask",
-    "without_autocast",
-]
+__all__ = ["DRLBlockStack", "DRLTemporalLSTM", "DRLTemporalTransformer", "DRLTokenWeights"]

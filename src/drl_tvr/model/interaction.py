@@ -1,12 +1,14 @@
-"""How a text and a video are compared: pure functions from tokens, weights and masks to similarities.
+"""WTI, TI and DP: pure functions from tokens, weights and masks to similarities.
 
-Texts are rows and videos are columns. Nothing here is scaled by the logit scale.
+Texts are rows and videos are columns. Similarities are not multiplied by the logit scale.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 
+from .tensors import check_mask
 from .token_matching import match_in_blocks, pack_tokens
 
 
@@ -23,57 +25,42 @@ def normalize(tokens: torch.Tensor) -> torch.Tensor:
 
 
 def uniform_weights(mask: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """Weigh every valid token of an item alike; WTI with these weights is TI.
+    """Give every real token of an item the same weight; WTI with these weights is TI.
 
     Args:
         mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens, 0 for padding.
         dtype (`torch.dtype`, *optional*, defaults to `torch.float32`): Type of the weights.
 
     Returns:
-        `torch.Tensor` of shape `(num_items, num_tokens)`: Weights that sum to 1 in every row, 0 on padding.
+        `torch.Tensor` of shape `(num_items, num_tokens)`: Weights that sum to 1 per item, 0 on padding.
     """
     weights = mask.to(dtype)
     return weights / weights.sum(dim=-1, keepdim=True)
 
 
-def mask_similarity(
-    similarity: torch.Tensor, words: torch.Tensor, frames: torch.Tensor, padding_similarity: str = "ignore"
-) -> torch.Tensor:
-    """Prepare the cosines of words with frames for the two maxima of (W)TI.
-
-    With `"ignore"`, padding is filled with the lowest number, since multiplying by 0 would let a padding token win the
-    maximum whenever every real similarity is negative. `"zero"` is that multiplication, as in the official code.
+def check_side(side: str, tokens: torch.Tensor, weights: torch.Tensor, mask: torch.Tensor) -> None:
+    """Refuse tokens, weights and mask that do not belong together, or an item without a real token.
 
     Args:
-        similarity (`torch.Tensor` of shape `(..., num_tokens, num_frames)`): Cosines.
-        words (`torch.Tensor` of shape `(..., num_tokens)`): `True` for real words.
-        frames (`torch.Tensor` of shape `(..., num_frames)`): `True` for real frames.
-        padding_similarity (`str`, *optional*, defaults to `"ignore"`): `"ignore"` or `"zero"`.
-
-    Returns:
-        `torch.Tensor` of shape `(..., num_tokens, num_frames)`: Cosines to take the maxima of.
-    """
-    real = words[..., :, None] & frames[..., None, :]
-    if padding_similarity == "zero":
-        return similarity * real
-    return similarity.masked_fill(~real, torch.finfo(similarity.dtype).min)
-
-
-def check_side(side: str, tokens: torch.Tensor, weights: torch.Tensor, mask: torch.Tensor) -> None:
-    """Refuse tokens, weights and mask that don't belong together.
+        side (`str`): `"text"` or `"video"`, for the message.
+        tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Tokens.
+        weights (`torch.Tensor` of shape `(num_items, num_tokens)`): Their weights.
+        mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens.
 
     Raises:
-        `ValueError`: Names the side and what was found.
+        `ValueError`: When the shapes differ, or a row of the mask is 0 everywhere.
     """
-    if not tokens.shape[:-1] == weights.shape == mask.shape:
+    if weights.shape != tokens.shape[:-1]:
         raise ValueError(
-            f"Tokens, weights and mask of the {side} side must agree in items and tokens, got shapes "
-            f"{tuple(tokens.shape)}, {tuple(weights.shape)} and {tuple(mask.shape)}."
+            f"{side} weights: found shape {tuple(weights.shape)}, expected {tuple(tokens.shape[:-1])} to go with the "
+            "tokens."
         )
-    empty = ~mask.bool().any(dim=-1)
-    if empty.any():
-        number = empty.nonzero()[0].item()
-        raise ValueError(f"The {side} {number} of {len(mask)} has no real token: its mask is 0 everywhere.")
+    check_mask(f"{side}_mask", mask, f"{side} tokens", tokens.shape[:-1])
+
+
+def split_items(size: int, *tensors: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Split tensors of the same items together, `size` items at a time."""
+    return zip(*(tensor.split(size) for tensor in tensors), strict=True)
 
 
 def weighted_token_wise_interaction(
@@ -87,7 +74,7 @@ def weighted_token_wise_interaction(
     max_elements: int = 2**24,
     dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
-    r"""Weighted token-wise interaction (WTI; TI with uniform weights), section 3.3 of the paper:
+    r"""Score every text with every video by weighted token-wise interaction (WTI), section 3.3 of the paper:
 
     $$s = \frac12 \Big[\sum_i w_i \max_j \langle t_i, v_j \rangle + \sum_j u_j \max_i \langle t_i, v_j \rangle\Big]$$
 
@@ -98,148 +85,89 @@ def weighted_token_wise_interaction(
         frame_tokens (`torch.Tensor` of shape `(num_videos, num_frames, dim)`): Frames v, of any length.
         frame_weights (`torch.Tensor` of shape `(num_videos, num_frames)`): Frame weights u, 0 on padding.
         video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`): 1 for real frames.
-        padding_similarity (`str`, *optional*, defaults to `"ignore"`): See [`mask_similarity`].
-        max_elements (`int`, *optional*, defaults to 2**24): Texts and videos are taken in blocks of at most so many
-            cosines: 64 MiB by default, and as much again in the backward pass, which keeps 6 bytes for every word with
-            every video and every frame with every text.
-        dtype (`torch.dtype`, *optional*): What tokens of unit length are multiplied in, as bfloat16; by default their
-            own type.
+        padding_similarity (`str`, *optional*, defaults to `"ignore"`): See
+            [`~model.token_matching.mask_similarity`].
+        max_elements (`int`, *optional*, defaults to 2**24): Number of cosines in a block of texts and videos: 64 MiB
+            by default, and as much again in the backward pass. The backward pass also keeps 6 bytes per word and
+            video, and per frame and text.
+        dtype (`torch.dtype`, *optional*): Type in which tokens of unit length are multiplied, such as
+            `torch.bfloat16`; by default their own type.
 
     Returns:
         `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities between -1 and 1.
 
     Raises:
-        `ValueError`: When shapes don't agree, or an item has no real token.
+        `ValueError`: When shapes do not agree, an item has no real token, or `padding_similarity` is unknown.
 
     Example:
 
+    The same as the formula, which needs a tensor of all words of all texts with all frames of all videos:
+
     ```python
     >>> import torch
-    >>> from drl_tvr.model.interaction import uniform_weights, weighted_token_wise_interaction
+    >>> from drl_tvr.model.interaction import normalize, uniform_weights, weighted_token_wise_interaction
+    >>> from drl_tvr.model.token_matching import mask_similarity
 
-    >>> text, video = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]), torch.tensor([[[2.0, 0.0]]])
-    >>> words, frames = torch.ones(1, 2), torch.ones(1, 1)
-    >>> weighted_token_wise_interaction(
-    ...     text, uniform_weights(words), words, video, uniform_weights(frames), frames
-    ... )
-    tensor([[0.7500]])
+    >>> t, v = torch.randn(2, 3, 8), torch.randn(4, 2, 8)
+    >>> words, frames = torch.tensor([[1, 1, 1], [1, 1, 0]]), torch.tensor([[1, 1], [1, 0], [1, 1], [1, 0]])
+    >>> w, u = uniform_weights(words), uniform_weights(frames)
+    >>> cosines = torch.einsum("and,bfd->abnf", normalize(t), normalize(v))
+    >>> cosines = mask_similarity(cosines, words[:, None].bool(), frames[None].bool())
+    >>> by_words = torch.einsum("abn,an->ab", cosines.amax(dim=3), w)
+    >>> by_frames = torch.einsum("abf,bf->ab", cosines.amax(dim=2), u)
+    >>> fast = weighted_token_wise_interaction(t, w, words, v, u, frames)
+    >>> torch.allclose(fast, (by_words + by_frames) / 2, atol=1e-6)
+    True
     ```"""
-    for side, tokens, weights, mask in (
-        ("text", text_tokens, text_weights, text_mask),
-        ("video", frame_tokens, frame_weights, video_mask),
-    ):
-        check_side(side, tokens, weights, mask)
+    check_side("text", text_tokens, text_weights, text_mask)
+    check_side("video", frame_tokens, frame_weights, video_mask)
     if padding_similarity not in ("ignore", "zero"):
-        raise ValueError(f"`padding_similarity` must be 'ignore' or 'zero', got {padding_similarity!r}.")
+        raise ValueError(f"`padding_similarity`: found {padding_similarity!r}, expected 'ignore' or 'zero'.")
     if not len(text_tokens) or not len(frame_tokens):
         return text_weights.new_zeros(len(text_tokens), len(frame_tokens))
-    # As square as can be: a product of long sides does most for what it reads.
+    # Blocks as square as possible: most arithmetic per element read.
     (num_texts, num_tokens), num_frames = text_mask.shape, video_mask.shape[1]
     texts_per_block = min(num_texts, max(1, math.isqrt(max_elements) // num_tokens))
     videos_per_block = max(1, max_elements // (texts_per_block * num_tokens * num_frames))
-    texts, videos = (
-        [pack_tokens(*block, dtype) for block in zip(*(tensor.split(size) for tensor in item), strict=True)]
-        for size, item in (
-            (texts_per_block, (text_tokens, text_weights, text_mask)),
-            (videos_per_block, (frame_tokens, frame_weights, video_mask)),
-        )
-    )
+    text_blocks = split_items(texts_per_block, text_tokens, text_weights, text_mask)
+    video_blocks = split_items(videos_per_block, frame_tokens, frame_weights, video_mask)
+    texts = [pack_tokens(*block, dtype) for block in text_blocks]
+    videos = [pack_tokens(*block, dtype) for block in video_blocks]
     return match_in_blocks(texts, videos, padding_similarity) / 2
 
 
-@torch.no_grad()
-def match_tokens(
-    text_tokens: torch.Tensor,
-    text_mask: torch.Tensor,
-    frame_tokens: torch.Tensor,
-    video_mask: torch.Tensor,
-    padding_similarity: str = "ignore",
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The tokens that the maxima of (W)TI choose when text i is compared with video i.
-
-    Args:
-        text_tokens (`torch.Tensor` of shape `(num_pairs, num_tokens, dim)`): Words.
-        text_mask (`torch.Tensor` of shape `(num_pairs, num_tokens)`): 1 for real words.
-        frame_tokens (`torch.Tensor` of shape `(num_pairs, num_frames, dim)`): Frames.
-        video_mask (`torch.Tensor` of shape `(num_pairs, num_frames)`): 1 for real frames.
-        padding_similarity (`str`, *optional*, defaults to `"ignore"`): See [`mask_similarity`].
-
-    Returns:
-        `tuple(torch.Tensor)`: Which frame every word chose, of shape `(num_pairs, num_tokens)`, and which word every
-        frame chose, of shape `(num_pairs, num_frames)`; indices without a gradient.
-    """
-    similarity = normalize(text_tokens) @ normalize(frame_tokens).transpose(-1, -2)
-    similarity = mask_similarity(similarity, text_mask.bool(), video_mask.bool(), padding_similarity)
-    return similarity.argmax(dim=-1), similarity.argmax(dim=-2)
-
-
-def chosen_rows(chosen: torch.Tensor, mask: torch.Tensor, num_candidates: int) -> torch.Tensor:
-    """Where what the real tokens chose stands among the tokens of all pairs.
-
-    Args:
-        chosen (`torch.Tensor` of shape `(num_pairs, num_tokens)`): See [`match_tokens`].
-        mask (`torch.Tensor` of shape `(num_pairs, num_tokens)`): 1 for real tokens.
-        num_candidates (`int`): Tokens that an item of the other side has, padding included.
-
-    Returns:
-        `torch.Tensor` of shape `(num_real_tokens,)`: Rows of the other side's `(num_pairs * num_candidates, dim)`.
-    """
-    first = num_candidates * torch.arange(len(chosen), device=chosen.device)
-    return (first[:, None] + chosen)[mask.bool()]
-
-
-def random_tokens(tokens: torch.Tensor, mask: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-    """One real token of every item, chosen at random.
-
-    The choice depends on the generator and on where an item's real tokens are, not on how much padding it has.
-
-    Args:
-        tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Words or frames.
-        mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens.
-        generator (`torch.Generator`, *optional*): By default torch's global one.
-
-    Returns:
-        `torch.Tensor` of shape `(num_items, dim)`: The chosen tokens.
-    """
-    count = mask.sum(dim=-1)
-    draw = torch.rand(len(mask), generator=generator, device=mask.device)
-    number = (draw * count).long().clamp(max=count - 1)  # (num_items,)
-    chosen = (mask.cumsum(dim=-1) > number[:, None]).long().argmax(dim=-1)
-    return tokens[torch.arange(len(tokens), device=tokens.device), chosen]
-
-
 def text_vector(text_tokens: torch.Tensor, text_mask: torch.Tensor) -> torch.Tensor:
-    """The last real token (EOS) of every text.
+    """Return the last real token (end of text) of every text.
 
     Args:
         text_tokens (`torch.Tensor` of shape `(num_texts, num_tokens, dim)`): Words.
         text_mask (`torch.Tensor` of shape `(num_texts, num_tokens)`): 1 for real words.
 
     Returns:
-        `torch.Tensor` of shape `(num_texts, dim)`: One vector a text.
+        `torch.Tensor` of shape `(num_texts, dim)`: One vector per text.
     """
     positions = torch.arange(text_mask.shape[1], device=text_mask.device)
-    last = (text_mask.bool() * positions).argmax(dim=-1)
+    last = (text_mask.bool() * positions).argmax(dim=-1)  # (num_texts,)
     return text_tokens[torch.arange(len(text_tokens), device=last.device), last]
 
 
 def video_vector(frame_tokens: torch.Tensor, video_mask: torch.Tensor) -> torch.Tensor:
-    """The mean of every video's unit-length frames.
+    """Average the frames of every video after scaling them to unit length.
 
     Args:
         frame_tokens (`torch.Tensor` of shape `(num_videos, num_frames, dim)`): Frames.
         video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`): 1 for real frames.
 
     Returns:
-        `torch.Tensor` of shape `(num_videos, dim)`: One vector a video.
+        `torch.Tensor` of shape `(num_videos, dim)`: One vector per video.
     """
     weights = uniform_weights(video_mask, frame_tokens.dtype)
     frame_tokens = frame_tokens.masked_fill(~video_mask.bool()[..., None], 0.0)
-    return torch.einsum("bfd,bf->bd", normalize(frame_tokens), weights)
+    return torch.einsum("bfd,bf->bd", normalize(frame_tokens), weights)  # (num_videos, dim)
 
 
 def dot_product(text_vectors: torch.Tensor, video_vectors: torch.Tensor) -> torch.Tensor:
-    """Cosine of one vector a side (DP in the paper).
+    """Score every text with every video by the cosine of one vector per side (DP in the paper).
 
     Args:
         text_vectors (`torch.Tensor` of shape `(num_texts, dim)`): See [`text_vector`].
@@ -249,3 +177,14 @@ def dot_product(text_vectors: torch.Tensor, video_vectors: torch.Tensor) -> torc
         `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities between -1 and 1.
     """
     return normalize(text_vectors) @ normalize(video_vectors).T
+
+
+__all__ = [
+    "check_side",
+    "dot_product",
+    "normalize",
+    "text_vector",
+    "uniform_weights",
+    "video_vector",
+    "weighted_token_wise_interaction",
+]

@@ -2,25 +2,18 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import CLIPConfig, CLIPTextModel, CLIPVisionModel
+from transformers import AutoConfig, CLIPConfig, CLIPTextModel, CLIPVisionModel
 from transformers import initialization as init
-from transformers.utils import can_return_tuple, logging
+from transformers.models.clip.modeling_clip import CLIPPreTrainedModel
+from transformers.utils import CONFIG_NAME, ModelOutput, cached_file, can_return_tuple, logging
 
 from .configuration_drl import DRLConfig
-from .decorrelation import channel_decorrelation
-from .encoders import (
-    DRLBlockStack,
-    DRLPreTrainedModel,
-    DRLTemporalLSTM,
-    DRLTemporalTransformer,
-    DRLTokenWeights,
-    at_least_float32,
-    check_mask,
-    without_autocast,
-)
+from .decorrelation import decorrelate_tokens, decorrelate_vectors
+from .encoders import DRLBlockStack, DRLTemporalLSTM, DRLTemporalTransformer, DRLTokenWeights
 from .interaction import (
     dot_product,
     normalize,
@@ -30,24 +23,93 @@ from .interaction import (
     weighted_token_wise_interaction,
 )
 from .losses import contrastive_loss
-from .outputs import DRLFeatures, DRLOutput
 from .pair_networks import DRLCrossTransformer, DRLPairMLP
 from .publishing import DRLPublishMixin
+from .tensors import at_least_float32, check_mask, without_autocast
 
 
 logger = logging.get_logger(__name__)
 
-# What a CLIP checkpoint lacks, and learns at a rate of its own.
-NEW_MODULES = ("temporal_encoder.", "text_token_weights.", "frame_token_weights.", "pair_mlp.", "cross_transformer.")
-# Interactions of one vector a side.
-ONE_VECTOR = ("dp", "mlp")
+
+@dataclass
+class DRLFeatures(ModelOutput):
+    """Encoded texts or videos: tokens, weights and mask stay together up to the similarity, the loss or an index.
+
+    Args:
+        tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Words or frames, not normalised. Padding is 0,
+            except with `padding_similarity="zero"`.
+        weights (`torch.Tensor` of shape `(num_items, num_tokens)`): Weights that sum to 1 per item, 0 on padding.
+        mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens, 0 for padding.
+    """
+
+    tokens: torch.FloatTensor | None = None
+    weights: torch.FloatTensor | None = None
+    mask: torch.LongTensor | None = None
+
+
+@dataclass
+class DRLOutput(ModelOutput):
+    """Output of [`DRLModel`].
+
+    Args:
+        loss (`torch.Tensor` of shape `()`, *optional*, returned when `return_loss=True`):
+            `contrastive_loss + cdcr_lambda * cdcr_loss`.
+        contrastive_loss (`torch.Tensor` of shape `()`, *optional*, returned when `return_loss=True`):
+            Symmetric cross entropy of `logits_per_text`.
+        cdcr_loss (`torch.Tensor` of shape `()`, *optional*, returned when `return_loss=True`):
+            Channel decorrelation before it is multiplied by `cdcr_lambda`; 0 with `cdcr="none"`.
+        logits_per_text (`torch.Tensor` of shape `(num_texts, num_videos)`):
+            Similarities times `exp(logit_scale)`.
+        logits_per_video (`torch.Tensor` of shape `(num_videos, num_texts)`):
+            The transpose of `logits_per_text`.
+        text_tokens (`torch.Tensor` of shape `(num_texts, num_tokens, dim)`):
+            Projected words, not normalised.
+        text_weights (`torch.Tensor` of shape `(num_texts, num_tokens)`):
+            Weight of every word; uniform unless `interaction="wti"`.
+        frame_tokens (`torch.Tensor` of shape `(num_videos, num_frames, dim)`):
+            Projected frames after the temporal encoder, not normalised.
+        frame_weights (`torch.Tensor` of shape `(num_videos, num_frames)`):
+            Weight of every frame; uniform unless `interaction="wti"`.
+    """
+
+    loss: torch.FloatTensor | None = None
+    contrastive_loss: torch.FloatTensor | None = None
+    cdcr_loss: torch.FloatTensor | None = None
+    logits_per_text: torch.FloatTensor | None = None
+    logits_per_video: torch.FloatTensor | None = None
+    text_tokens: torch.FloatTensor | None = None
+    text_weights: torch.FloatTensor | None = None
+    frame_tokens: torch.FloatTensor | None = None
+    frame_weights: torch.FloatTensor | None = None
+
+
+class DRLPreTrainedModel(CLIPPreTrainedModel):
+    """Initialise, load and save weights as CLIP does, since the towers are CLIP's."""
+
+    config: DRLConfig
+    base_model_prefix = "drl"
+    main_input_name = "input_ids"
+    input_modalities = ("video", "text")
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        super()._init_weights(module)
+        if isinstance(module, nn.LSTM):
+            bound = module.hidden_size**-0.5
+            for parameter in module.parameters():
+                init.uniform_(parameter, -bound, bound)
+        elif isinstance(module, DRLModel):
+            config, factor = module.config, module.config.initializer_factor
+            init.normal_(module.text_projection.weight, std=config.text_config.hidden_size**-0.5 * factor)
+            init.normal_(module.visual_projection.weight, std=config.vision_config.hidden_size**-0.5 * factor)
+            init.constant_(module.logit_scale, config.logit_scale_init_value)
 
 
 class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
     r"""Text-video retrieval with disentangled representations (Wang et al., arXiv 2203.07111).
 
-    A text becomes a weighted token a word, a video a weighted token a frame; the interaction of
-    `config.interaction` scores every pair.
+    A text is encoded as one weighted token per word, a video as one weighted token per frame. `config.interaction`
+    says how every text is scored with every video.
 
     Args:
         config ([`DRLConfig`]): The model's configuration.
@@ -76,9 +138,19 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
     ```"""
 
     published_as = {None: "AutoModel", "config": "AutoConfig"}
+    # Prefixes of the modules that a CLIP checkpoint does not contain; they are trained at `learning_rate`.
+    NEW_MODULES = (
+        "temporal_encoder.",
+        "text_token_weights.",
+        "frame_token_weights.",
+        "pair_mlp.",
+        "cross_transformer.",
+    )
+    # Prefixes of the parameters that come after the encoders.
+    COMPARING_MODULES = ("logit_scale", "pair_mlp.", "cross_transformer.")
 
     def __init__(self, config: DRLConfig):
-        # Overrides of `from_pretrained` are set after the configuration has checked itself.
+        # `from_pretrained(..., field=value)` sets fields after validation, so validate again.
         config.validate_drl()
         super().__init__(config)
         text_config, vision_config, dim = config.text_config, config.vision_config, config.projection_dim
@@ -104,15 +176,6 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
                 logger.warning_once(f"XTI has no channel decorrelation: `cdcr={config.cdcr!r}` adds 0 to the loss.")
         self.post_init()
 
-    @torch.no_grad()
-    def _init_weights(self, module):
-        super()._init_weights(module)
-        if isinstance(module, DRLModel):
-            config, factor = module.config, module.config.initializer_factor
-            init.normal_(module.text_projection.weight, std=config.text_config.hidden_size**-0.5 * factor)
-            init.normal_(module.visual_projection.weight, std=config.vision_config.hidden_size**-0.5 * factor)
-            init.constant_(module.logit_scale, config.logit_scale_init_value)
-
     @classmethod
     def from_clip_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike, *, hub_kwargs: dict | None = None, **config_fields
@@ -120,59 +183,54 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         """Build a DRL model on the towers of a CLIP checkpoint.
 
         The towers, projections and logit scale are the checkpoint's. The temporal and the cross transformer start as
-        copies of the text tower's first blocks and positions, as in the official code; all else starts at random.
+        copies of the text tower's first blocks and positions, as in the official code; everything else is random.
 
         Args:
             pretrained_model_name_or_path (`str` or `os.PathLike`): A `CLIPModel` checkpoint, folder or Hub name.
-            hub_kwargs (`dict`, *optional*): Arguments of `from_pretrained` that find or place the checkpoint
-                (`revision`, `token`, `cache_dir`, `dtype`, `attn_implementation`, ...).
+            hub_kwargs (`dict`, *optional*): Arguments of `from_pretrained` that say where the checkpoint is and how to
+                load it (`revision`, `token`, `cache_dir`, `dtype`, `attn_implementation`, ...).
             config_fields: Fields of [`DRLConfig`].
 
         Returns:
-            [`DRLModel`]: In evaluation mode, as `from_pretrained` leaves it.
+            [`DRLModel`]: The model in evaluation mode, as after `from_pretrained`.
 
         Raises:
-            `ValueError`: When the checkpoint is not a CLIP model or lacks weights of the towers, or a field is given
-                that the checkpoint decides.
+            `ValueError`: When the checkpoint is not a CLIP model or lacks weights of the towers, or when a field is
+                given that the checkpoint decides.
             `OSError`: When there is no such checkpoint.
         """
-        of_clip = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
-        given = [name for name in of_clip if name in config_fields]
+        decided = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
+        given = [f"`{name}`" for name in decided if name in config_fields]
         if given:
-            raise ValueError(f"{', '.join(given)}: with `from_clip_pretrained` the checkpoint's own are taken.")
-        hub_kwargs = dict(hub_kwargs or {})
+            raise ValueError(f"{', '.join(given)}: found as an argument, expected the checkpoint's own to be used.")
+        hub_kwargs = hub_kwargs or {}
         finding = ("revision", "token", "cache_dir", "subfolder", "local_files_only", "force_download", "proxies")
         location = {name: hub_kwargs[name] for name in finding if name in hub_kwargs}
-        config_dict, _ = CLIPConfig.get_config_dict(pretrained_model_name_or_path, **location)
-        if not config_dict:
-            raise OSError(f"There is no config.json in {pretrained_model_name_or_path}.")
-        if config_dict.get("model_type") != "clip":
+        if cached_file(pretrained_model_name_or_path, CONFIG_NAME, **location) is None:
+            raise OSError(f"{pretrained_model_name_or_path}: found no {CONFIG_NAME}, expected a CLIP checkpoint.")
+        clip_config = AutoConfig.from_pretrained(pretrained_model_name_or_path, **location)
+        if not isinstance(clip_config, CLIPConfig):
             raise ValueError(
-                f"{pretrained_model_name_or_path} is a checkpoint of type {config_dict.get('model_type')!r}; "
-                "`from_clip_pretrained` needs 'clip'."
+                f"{pretrained_model_name_or_path}: found a checkpoint of type {clip_config.model_type!r}, expected "
+                "'clip'."
             )
-        clip_config = CLIPConfig.from_dict(config_dict)
-        config = DRLConfig(
-            text_config=clip_config.text_config,
-            vision_config=clip_config.vision_config,
-            projection_dim=clip_config.projection_dim,
-            logit_scale_init_value=clip_config.logit_scale_init_value,
-            **config_fields,
-        )
+        config = DRLConfig(**{name: getattr(clip_config, name) for name in decided}, **config_fields)
         model, report = cls.from_pretrained(
             pretrained_model_name_or_path, config=config, output_loading_info=True, **hub_kwargs
         )
-        missing = sorted(key for key in report["missing_keys"] if not key.startswith(NEW_MODULES))
+        missing = sorted(key for key in report["missing_keys"] if not key.startswith(cls.NEW_MODULES))
         if missing:
-            names = ", ".join(missing)
-            raise ValueError(f"{pretrained_model_name_or_path} lacks weights of the CLIP towers: {names}.")
+            raise ValueError(
+                f"{pretrained_model_name_or_path}: found no weights for {', '.join(missing)}, expected all weights of "
+                "the CLIP towers."
+            )
         for module in (model.temporal_encoder, model.cross_transformer):
             if isinstance(module, DRLBlockStack):
                 module.start_as(model.text_model)
         return model
 
     def get_input_embeddings(self) -> nn.Module:
-        """The text tower's table of tokens; FSDP asks for it."""
+        """Return the text tower's token embeddings, which FSDP asks for."""
         return self.text_model.get_input_embeddings()
 
     def get_text_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> DRLFeatures:
@@ -186,18 +244,19 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
             [`DRLFeatures`]: Every token projected, with weights and mask.
 
         Raises:
-            `ValueError`: When the shapes don't agree or a text has no real token.
+            `ValueError`: When the shapes do not agree or a text has no real token.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         check_mask("attention_mask", attention_mask, "input_ids", input_ids.shape)
         tower_mask = attention_mask
         if self.config.padding_similarity == "zero":
-            # The official tower sees padding, as token 0. Real words are the same, but what padding becomes can be
-            # what a frame matched, and enters the decorrelation.
+            # The official tower sees padding as token 0. The states of real words do not change (the tower is causal),
+            # but a frame can match a padded word, whose state then enters the decorrelation.
             input_ids, tower_mask = input_ids.masked_fill(attention_mask == 0, 0), None
         states = self.text_model(input_ids=input_ids, attention_mask=tower_mask).last_hidden_state
-        return self._finish(self.text_projection(states), attention_mask, self.text_token_weights)
+        tokens = self.text_projection(states)  # (num_texts, num_tokens, dim)
+        return self._to_features(tokens, attention_mask, self.text_token_weights)
 
     def get_video_features(
         self, pixel_values_videos: torch.Tensor, video_mask: torch.Tensor | None = None
@@ -206,19 +265,20 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
 
         Args:
             pixel_values_videos (`torch.Tensor` of shape `(num_videos, num_frames, 3, size, size)`): Normalised pixels,
-                or uint8 ones, which are normalised here, on their device.
+                or uint8 pixels, which are normalised here on their device.
             video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`, *optional*): 1 for real frames.
 
         Returns:
             [`DRLFeatures`]: Every frame projected and temporally encoded, with weights and mask.
 
         Raises:
-            `ValueError`: When the shapes don't agree, a video has no real frame, or more than it may have.
+            `ValueError`: When the shapes do not agree, a video has no real frame, or there are more frames than the
+                temporal encoder has positions for.
         """
         if pixel_values_videos.dim() != 5:
             raise ValueError(
-                "`pixel_values_videos` must be (num_videos, num_frames, channels, height, width), got shape "
-                f"{tuple(pixel_values_videos.shape)}."
+                f"`pixel_values_videos`: found shape {tuple(pixel_values_videos.shape)}, expected 5 dimensions "
+                "(num_videos, num_frames, 3, height, width)."
             )
         if video_mask is None:
             video_mask = torch.ones(pixel_values_videos.shape[:2], dtype=torch.long, device=pixel_values_videos.device)
@@ -226,29 +286,29 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         for module in (self.temporal_encoder, self.cross_transformer):
             if isinstance(module, DRLBlockStack):
                 module.check_num_frames(video_mask.shape[1])
-        # The official code runs the towers on padding, which can win a maximum there: "zero" must see it too.
+        # The official code encodes padding too, and padding can win a maximum there: so `"zero"` encodes it as well.
         real = torch.ones_like(video_mask).bool() if self.config.padding_similarity == "zero" else video_mask.bool()
         pixels = pixel_values_videos[real]  # (num_real_frames, 3, size, size)
         if pixels.dtype == torch.uint8:
             pixels = self._normalize_pixels(pixels).masked_fill(~video_mask.bool()[real][:, None, None, None], 0.0)
         pooled = self.vision_model(pixel_values=pixels).pooler_output
         frames = self.visual_projection(pooled)  # (num_real_frames, dim)
-        # A scatter whose shapes are known beforehand, for `torch.compile`: (num_videos, num_frames, dim).
+        # A scatter, since `torch.compile` needs shapes that do not depend on the mask: (num_videos, num_frames, dim).
         tokens = frames.new_zeros(*real.shape, frames.shape[-1]).masked_scatter(real[..., None], frames)
         if self.temporal_encoder is not None:
             tokens = self.temporal_encoder(tokens, video_mask)
-        return self._finish(tokens, video_mask, self.frame_token_weights)
+        return self._to_features(tokens, video_mask, self.frame_token_weights)
 
     def _normalize_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Bring uint8 `pixels` (num_frames, 3, size, size) to what the tower takes, on their device."""
+        """Normalise uint8 `pixels` (num_frames, 3, size, size) on their device, as the vision tower expects them."""
         mean, std = (
             255 * torch.tensor(values, device=pixels.device)[:, None, None]
             for values in (self.config.image_mean, self.config.image_std)
         )
         return ((pixels - mean) / std).to(self.visual_projection.weight.dtype)
 
-    def _finish(self, tokens: torch.Tensor, mask: torch.Tensor, token_weights: nn.Module | None) -> DRLFeatures:
-        """Clear the padding of `tokens` (num_items, num_tokens, dim) and weigh the rest."""
+    def _to_features(self, tokens: torch.Tensor, mask: torch.Tensor, token_weights: nn.Module | None) -> DRLFeatures:
+        """Set the padding of `tokens` (num_items, num_tokens, dim) to 0 and weight the real tokens."""
         if self.config.padding_similarity == "ignore":
             tokens = tokens.masked_fill(~mask.bool()[..., None], 0.0)
         if token_weights is None:
@@ -259,22 +319,22 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
 
     @without_autocast
     def similarity(self, text: DRLFeatures, video: DRLFeatures, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """Score every text with every video by `config.interaction`, without the logit scale, in float32 at least.
+        """Score every text with every video by `config.interaction`, in float32 or higher precision.
 
         Args:
             text ([`DRLFeatures`]): Encoded texts.
             video ([`DRLFeatures`]): Encoded videos.
-            dtype (`torch.dtype`, *optional*): What (W)TI's tokens are multiplied in, as bfloat16; the weighted sums
-                are float32 all the same.
+            dtype (`torch.dtype`, *optional*): Type in which WTI and TI multiply tokens, such as `torch.bfloat16`; the
+                products are summed in float32. By default the type of the tokens.
 
         Returns:
-            `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities.
+            `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities, not multiplied by the logit scale.
         """
         text_tokens, frame_tokens = at_least_float32(text.tokens), at_least_float32(video.tokens)
         if self.config.interaction == "xti":
-            text_vectors = text_vector(text_tokens, text.mask)
+            text_vectors = text_vector(text_tokens, text.mask)  # (num_texts, dim)
             return at_least_float32(self.cross_transformer(text_vectors, frame_tokens, video.mask))
-        if self.config.interaction in ONE_VECTOR:
+        if self.config.compares_vectors:
             text_vectors, video_vectors = text_vector(text_tokens, text.mask), video_vector(frame_tokens, video.mask)
             if self.config.interaction == "mlp":
                 return at_least_float32(self.pair_mlp(normalize(text_vectors), normalize(video_vectors)))
@@ -287,25 +347,41 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
             video.weights,
             video.mask,
             self.config.padding_similarity,
-            # A GPU takes as long to start a small block as to compute it.
+            # On a GPU the launch dominates small blocks: use larger ones.
             max_elements=2**24 if text_tokens.device.type == "cpu" else 2**27,
             dtype=dtype,
         )
 
     @without_autocast
     def decorrelation(self, text: DRLFeatures, video: DRLFeatures, seed: int | None = None) -> torch.Tensor:
-        """Channel decorrelation (CDCR) of matching pairs by `config.cdcr`, before its lambda.
+        """Compute the channel decorrelation (CDCR) of matching pairs by `config.cdcr`.
 
         Args:
             text ([`DRLFeatures`]): Encoded texts.
             video ([`DRLFeatures`]): Encoded videos; video i belongs to text i.
-            seed (`int`, *optional*): Decides what `cdcr="random"` chooses; by default drawn by torch's global
+            seed (`int`, *optional*): Seed of the choice of `cdcr="random"`; by default drawn from torch's global
                 generator.
 
         Returns:
-            `torch.Tensor` of shape `()`: The loss.
+            `torch.Tensor` of shape `()`: The loss before it is multiplied by `cdcr_lambda`; 0 with `cdcr="none"` or
+            `interaction="xti"`.
         """
-        return channel_decorrelation(text, video, self.config, seed)
+        text_tokens, frame_tokens = at_least_float32(text.tokens), at_least_float32(video.tokens)
+        if self.config.cdcr == "none" or self.config.interaction == "xti":
+            return text_tokens.new_zeros(())
+        if self.config.compares_vectors:
+            text_vectors, video_vectors = text_vector(text_tokens, text.mask), video_vector(frame_tokens, video.mask)
+            return decorrelate_vectors(normalize(text_vectors), normalize(video_vectors), self.config)
+        return decorrelate_tokens(
+            normalize(text_tokens),
+            text.weights,
+            text.mask,
+            normalize(frame_tokens),
+            video.weights,
+            video.mask,
+            self.config,
+            seed,
+        )
 
     def compare(
         self,
@@ -315,22 +391,22 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         similarity: torch.Tensor | None = None,
         seed: int | None = None,
     ) -> DRLOutput:
-        """Everything after the encoders: similarity and, on request, the loss.
+        """Compare encoded texts with encoded videos: similarity and, on request, the loss.
 
         Args:
             text ([`DRLFeatures`]): Encoded texts.
             video ([`DRLFeatures`]): Encoded videos.
             return_loss (`bool`, *optional*, defaults to `False`): Whether to compute the loss; text i then belongs to
                 video i.
-            similarity (`torch.Tensor` of shape `(num_texts, num_videos)`, *optional*): What [`~DRLModel.similarity`]
-                gives, where several processes shared the work; by default it is computed here.
+            similarity (`torch.Tensor` of shape `(num_texts, num_videos)`, *optional*): Result of
+                [`~DRLModel.similarity`], when several processes shared that work; by default it is computed here.
             seed (`int`, *optional*): See [`~DRLModel.decorrelation`].
 
         Returns:
-            [`DRLOutput`]
+            [`DRLOutput`]: Without losses unless `return_loss=True`.
 
         Raises:
-            `ValueError`: When there is a loss and the numbers of texts and videos differ.
+            `ValueError`: When the loss is requested and the numbers of texts and videos differ.
         """
         if similarity is None:
             similarity = self.similarity(text, video)
@@ -340,7 +416,7 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
             num_texts, num_videos = logits_per_text.shape
             if num_texts != num_videos:
                 raise ValueError(
-                    f"The loss compares text i with video i, but there are {num_texts} texts and {num_videos} videos."
+                    f"`return_loss=True`: found {num_texts} texts and {num_videos} videos, expected pairs."
                 )
             contrastive = contrastive_loss(logits_per_text)
             cdcr = self.decorrelation(text, video, seed)
@@ -373,22 +449,26 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
             input_ids (`torch.Tensor` of shape `(num_texts, num_tokens)`): Token ids.
             attention_mask (`torch.Tensor` of shape `(num_texts, num_tokens)`, *optional*): 1 for real tokens.
             pixel_values_videos (`torch.Tensor` of shape `(num_videos, num_frames, 3, size, size)`): Normalised pixels,
-                or uint8 ones.
+                or uint8 pixels.
             video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`, *optional*): 1 for real frames.
             return_loss (`bool`, *optional*, defaults to `False`): Whether to compute the loss; text i then belongs to
                 video i.
-            compare (`Callable`, *optional*): From this model and both sides' features to the output, instead of
-                [`~DRLModel.compare`]. What a trainer does with the features then happens within the forward pass,
-                where DistributedDataParallel and FSDP see it.
+            compare (`Callable`, *optional*): Function of this model and the features of both sides that returns the
+                output, in place of [`~DRLModel.compare`]. A trainer uses it to work on the features within the forward
+                pass, where DistributedDataParallel and FSDP see the parameters that take part.
 
         Returns:
-            [`DRLOutput`] or `tuple(torch.Tensor)`
+            [`DRLOutput`] or `tuple(torch.Tensor)`: The tuple with `return_dict=False`.
 
         Raises:
-            `ValueError`: When shapes or numbers don't agree, or an item has no real token.
+            `ValueError`: When an input is missing, shapes or numbers do not agree, or an item has no real token.
         """
         if input_ids is None or pixel_values_videos is None:
-            raise ValueError("`input_ids` and `pixel_values_videos` are both needed; one side is `get_..._features`.")
+            missing = "input_ids" if input_ids is None else "pixel_values_videos"
+            raise ValueError(
+                f"`{missing}`: found None, expected a tensor; `get_text_features` and `get_video_features` encode one "
+                "side alone."
+            )
         text = self.get_text_features(input_ids, attention_mask)
         video = self.get_video_features(pixel_values_videos, video_mask)
         if compare is not None:
@@ -396,4 +476,4 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         return self.compare(text, video, return_loss=return_loss)
 
 
-__all__ = ["NEW_MODULES", "DRLFeatures", "DRLModel", "DRLOutput", "DRLPreTrainedModel", "DRLTemporalTransformer"]
+__all__ = ["DRLFeatures", "DRLModel", "DRLOutput", "DRLPreTrainedModel"]

@@ -1,8 +1,8 @@
-"""The maxima of (W)TI over sets of tokens of unequal size: no padding is multiplied, and no cosine is kept.
+"""The maxima of WTI and TI over sets of tokens of unequal size, without multiplying padding or keeping cosines.
 
-Tokens are packed in slabs: the first real token of every item, then the second of every item that has one, and so on,
-items sorted from long to short. A slab of frames is then a block of columns of the cosines, a slab of words a block of
-rows, and each maximum is a running maximum over slabs that shrink.
+Items are sorted from long to short and their tokens are packed in slabs: the first real token of every item, then the
+second of every item that has one, and so on. A slab of frames is then a block of columns of the cosines, a slab of
+words a block of rows, and each maximum is a running maximum over slabs that shrink.
 """
 
 from itertools import accumulate
@@ -11,15 +11,53 @@ from typing import NamedTuple
 import torch
 
 
+def mask_similarity(
+    similarity: torch.Tensor, words: torch.Tensor, frames: torch.Tensor, padding_similarity: str = "ignore"
+) -> torch.Tensor:
+    """Fill the cosines of padding, so that both maxima of WTI and TI can be taken over all tokens.
+
+    With `"ignore"` they are filled with the lowest number, so that padding never wins a maximum: 0 would win whenever
+    every real cosine is negative. With `"zero"` they are 0, as in the official code.
+
+    Args:
+        similarity (`torch.Tensor` of shape `(..., num_tokens, num_frames)`): Cosines.
+        words (`torch.Tensor` of shape `(..., num_tokens)`): `True` for real words.
+        frames (`torch.Tensor` of shape `(..., num_frames)`): `True` for real frames.
+        padding_similarity (`str`, *optional*, defaults to `"ignore"`): `"ignore"` or `"zero"`.
+
+    Returns:
+        `torch.Tensor` of shape `(..., num_tokens, num_frames)`: Cosines to take the maxima of.
+    """
+    real = words[..., :, None] & frames[..., None, :]  # (..., num_tokens, num_frames)
+    filling = 0.0 if padding_similarity == "zero" else torch.finfo(similarity.dtype).min
+    return similarity.masked_fill(~real, filling)
+
+
+def padding_wins(best, padded):
+    """Return whether padding that counts as similarity 0 is above the best cosine of the real tokens.
+
+    This is the maximum of [`mask_similarity`] with `"zero"` where padding is packed away: one comparison per item
+    instead of one per padded token.
+
+    Args:
+        best (`torch.Tensor` or `np.ndarray`): Largest cosine over the real tokens of an item.
+        padded (`torch.Tensor`, `np.ndarray` or `bool`): Whether the item has padding.
+
+    Returns:
+        `torch.Tensor` or `np.ndarray`: Booleans of the shape of `best`.
+    """
+    return (best < 0) & padded
+
+
 class PackedTokens(NamedTuple):
     """The real tokens of some items.
 
     Attributes:
-        tokens (`torch.Tensor` of shape `(num_real_tokens, dim)`): Of unit length, slab after slab.
+        tokens (`torch.Tensor` of shape `(num_real_tokens, dim)`): Tokens of unit length, slab after slab.
         weights (`torch.Tensor` of shape `(num_real_tokens,)`): Their weights.
-        slabs (`list[int]`): Tokens of every slab, from many to few; the first counts the items.
+        slabs (`list[int]`): Number of tokens in every slab, in decreasing order; `slabs[0]` is the number of items.
         padded (`torch.Tensor` of shape `(num_items,)`): Whether the item had padding.
-        order (`torch.Tensor` of shape `(num_items,)`): Where each packed item stood, from long to short.
+        order (`torch.Tensor` of shape `(num_items,)`): Index of each packed item before packing.
     """
 
     tokens: torch.Tensor
@@ -32,27 +70,27 @@ class PackedTokens(NamedTuple):
 def pack_tokens(
     tokens: torch.Tensor, weights: torch.Tensor, mask: torch.Tensor, dtype: torch.dtype | None = None
 ) -> PackedTokens:
-    """Drop the padding, and scale the rest to unit length.
+    """Drop the padding and scale the real tokens to unit length.
 
     Args:
         tokens (`torch.Tensor` of shape `(num_items, num_tokens, dim)`): Tokens.
         weights (`torch.Tensor` of shape `(num_items, num_tokens)`): Their weights.
-        mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens, at least one an item.
-        dtype (`torch.dtype`, *optional*): Of the tokens of unit length; by default that of `tokens`.
+        mask (`torch.Tensor` of shape `(num_items, num_tokens)`): 1 for real tokens, at least one per item.
+        dtype (`torch.dtype`, *optional*): Type of the packed tokens; by default that of `tokens`.
 
     Returns:
-        [`PackedTokens`]
+        [`PackedTokens`]: Items sorted from long to short.
     """
     mask = mask.bool()
     num_tokens = mask.shape[1]
     lengths, order = mask.sum(dim=1).sort(descending=True, stable=True)
     real_first = mask.to(torch.uint8).sort(dim=1, descending=True, stable=True).indices
     positions = (order[:, None] * num_tokens + real_first[order]).T  # (num_tokens, num_items)
-    real = torch.arange(num_tokens, device=mask.device)[:, None] < lengths
+    real = torch.arange(num_tokens, device=mask.device)[:, None] < lengths  # (num_tokens, num_items)
     positions = positions[real]  # (num_real_tokens,)
     slabs = [count for count in real.sum(dim=1).tolist() if count]
-    real_tokens = tokens.flatten(0, 1).index_select(0, positions)
-    if tokens.dtype.itemsize < 4:  # a length in half precision overflows, or rounds a whole token
+    real_tokens = tokens.flatten(0, 1).index_select(0, positions)  # (num_real_tokens, dim)
+    if tokens.dtype.itemsize < 4:  # a norm in half precision can overflow, and its rounding scales the whole token
         real_tokens = real_tokens.float()
     return PackedTokens(
         tokens=torch.nn.functional.normalize(real_tokens, dim=-1).to(dtype or tokens.dtype),
@@ -64,16 +102,16 @@ def pack_tokens(
 
 
 def cosines_of(words: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-    """Products of all words with all frames, summed and left in float32 even when the factors are half precision.
+    """Multiply all words with all frames and sum in float32, even when the factors are in half precision.
 
-    Rounded to bfloat16 once more, cosines that differ by less than 1 part in 256 tie, and ranks change.
+    Rounding the sums to bfloat16 would tie cosines that differ by less than 1/256 and change ranks.
 
     Args:
-        words (`torch.Tensor` of shape `(num_words, dim)`): Of unit length.
-        frames (`torch.Tensor` of shape `(num_frames, dim)`): Of unit length and the same type.
+        words (`torch.Tensor` of shape `(num_words, dim)`): Words of unit length.
+        frames (`torch.Tensor` of shape `(num_frames, dim)`): Frames of unit length and of the same type.
 
     Returns:
-        `torch.Tensor` of shape `(num_words, num_frames)`: In float32, or float64 when the factors are.
+        `torch.Tensor` of shape `(num_words, num_frames)`: Cosines in float32, or in float64 when the factors are.
     """
     with torch.autocast(words.device.type, enabled=False):
         if words.dtype.itemsize >= 4:
@@ -84,40 +122,41 @@ def cosines_of(words: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
 
 
 def slab_slices(slabs: list[int]) -> list[slice]:
-    """Where each slab lies among the packed tokens."""
+    """Return the slice of every slab among the packed tokens."""
     return [slice(end - count, end) for end, count in zip(accumulate(slabs), slabs, strict=True)]
 
 
 def running_maximum(
     cosines: torch.Tensor, slabs: list[int], dim: int, padded: torch.Tensor | None, keep_index: bool
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Maximum over the tokens of every item, whose slabs lie along `dim` of `cosines`.
+    """Take the maximum over the tokens of every item, whose slabs lie along `dim` of `cosines`.
 
     Args:
         cosines (`torch.Tensor` of shape `(num_words, num_frames)`): Cosines.
-        slabs (`list[int]`): Tokens of every slab.
+        slabs (`list[int]`): Number of tokens in every slab.
         dim (`int`): 0 for the words of texts, 1 for the frames of videos.
-        padded (`torch.Tensor`, *optional*): Items whose padding takes part, with a cosine of 0; of a shape that
-            broadcasts along the other dimension.
-        keep_index (`bool`): Whether to say which slab each maximum is of.
+        padded (`torch.Tensor`, *optional*): Items whose padding takes part; of a shape that broadcasts along the other
+            dimension. By default no padding takes part.
+        keep_index (`bool`): Whether to return the slab of each maximum.
 
     Returns:
-        `tuple(torch.Tensor)`: Maxima, of the shape of `cosines` with items in place of tokens, and the number of the
-        slab, -1 for padding.
+        `tuple(torch.Tensor)`: The maxima, of the shape of `cosines` with items in place of tokens, and the number of
+        the slab of each, -1 for padding; `None` without `keep_index`.
     """
     first, *others = slab_slices(slabs)
     best = cosines.narrow(dim, 0, first.stop).clone(memory_format=torch.contiguous_format)
     index = torch.zeros_like(best, dtype=torch.int16) if keep_index else None
-    if padded is not None:
-        if keep_index:
-            index.masked_fill_(padded & (best < 0), -1)
-        best = torch.where(padded, best.clamp(min=0), best)
     for number, slab in enumerate(others, start=1):
         count = slab.stop - slab.start
         candidates, so_far = cosines.narrow(dim, slab.start, count), best.narrow(dim, 0, count)
         if keep_index:
             index.narrow(dim, 0, count).masked_fill_(candidates > so_far, number)
         torch.maximum(so_far, candidates, out=so_far)  # a NaN stays
+    if padded is not None:
+        wins = padding_wins(best, padded)
+        best.masked_fill_(wins, 0.0)
+        if keep_index:
+            index.masked_fill_(wins, -1)
     return best, index
 
 
@@ -132,20 +171,21 @@ def sum_over_slabs(values: torch.Tensor, slabs: list[int], dim: int) -> torch.Te
 
 
 def spread_over_slabs(values: torch.Tensor, slabs: list[int], dim: int) -> torch.Tensor:
-    """Every item's entry for each of its tokens, along `dim`: the reverse of [`sum_over_slabs`]."""
+    """Repeat every item's entry for each of its tokens, along `dim`; the reverse of [`sum_over_slabs`]."""
     return torch.cat([values.narrow(dim, 0, count) for count in slabs], dim=dim)
 
 
 class BestMatches(torch.autograd.Function):
     """Sum of both weighted maxima over packed words and frames of unit length.
 
-    The gradient of a maximum is that of the one cosine it chose. Only which one that was is kept for the backward
-    pass; there the gradient of the cosines is filled from it, and two matrix products bring it to the tokens.
+    The gradient of a maximum goes to the one cosine that it chose. The forward pass keeps only the index of that
+    cosine; the backward pass fills the gradient of the cosines from it, and two matrix products give the gradients of
+    the tokens.
     """
 
     @staticmethod
     def forward(ctx, words, word_weights, frames, frame_weights, word_slabs, frame_slabs, padded_texts, padded_videos):
-        """Score every text with every video: (num_texts, num_videos), in the order of packing."""
+        """Score every text with every video in the order of packing: (num_texts, num_videos)."""
         ctx.slabs = word_slabs, frame_slabs
         keep_index = any(ctx.needs_input_grad[:4])
         cosines = cosines_of(words, frames)  # (num_words, num_frames)
@@ -162,9 +202,9 @@ class BestMatches(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        """Gradients of words, their weights, frames and their weights."""
-        if torch.is_grad_enabled():  # by `create_graph=True`
-            raise NotImplementedError("(W)TI has no second derivative.")
+        """Return the gradients of words, their weights, frames and their weights."""
+        if torch.is_grad_enabled():
+            raise NotImplementedError("`create_graph=True`: found with WTI or TI, which have no second derivative.")
         words, word_weights, frames, frame_weights, best_frame, best_word, frame_index, word_index = ctx.saved_tensors
         word_slabs, frame_slabs = ctx.slabs
         of_best_frame = spread_over_slabs(gradient, word_slabs, 0)  # (num_words, num_videos)
@@ -183,20 +223,19 @@ class BestMatches(torch.autograd.Function):
         of_cosines = of_cosines.to(words.dtype)
         with torch.autocast(words.device.type, enabled=False):
             of_words, of_frames = of_cosines @ frames, of_cosines.T @ words
-        return of_words, of_word_weights, of_frames, of_frame_weights, *(None,) * 4
+        return of_words, of_word_weights, of_frames, of_frame_weights, None, None, None, None
 
 
-@torch.compiler.disable  # how much there is to multiply depends on the masks
+@torch.compiler.disable  # the amount of work depends on the masks
 def match_in_blocks(
     texts: list[PackedTokens], videos: list[PackedTokens], padding_similarity: str = "ignore"
 ) -> torch.Tensor:
-    """Sum of both weighted maxima of every text with every video.
+    """Sum both weighted maxima of every text with every video.
 
     Args:
         texts (`list[PackedTokens]`): Blocks of texts.
         videos (`list[PackedTokens]`): Blocks of videos.
-        padding_similarity (`str`, *optional*, defaults to `"ignore"`): `"ignore"`, or `"zero"` when an item's padding
-            takes part in the maxima with a cosine of 0.
+        padding_similarity (`str`, *optional*, defaults to `"ignore"`): See [`mask_similarity`].
 
     Returns:
         `torch.Tensor` of shape `(num_texts, num_videos)`: Twice the similarity, in the order before packing.
@@ -221,4 +260,4 @@ def match_in_blocks(
     return torch.cat(rows)
 
 
-__all__ = ["BestMatches", "PackedTokens", "match_in_blocks", "pack_tokens"]
+__all__ = ["BestMatches", "PackedTokens", "mask_similarity", "match_in_blocks", "pack_tokens", "padding_wins"]

@@ -10,8 +10,8 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, StateDictType
 from torch.distributed.tensor import DTensor
 
 from ..model.decorrelation import draw_seed
-from ..model.encoders import at_least_float32
 from ..model.modeling_drl import DRLFeatures, DRLModel, DRLOutput
+from ..model.tensors import at_least_float32
 
 
 def num_processes() -> int:

@@ -9,10 +9,6 @@ from torch.utils.checkpoint import get_device_states, set_device_states
 from ..model.modeling_drl import DRLFeatures
 
 
-# The parameters that act on features and not on pixels or words.
-COMPARING_MODULES = ("logit_scale", "pair_mlp", "cross_transformer")
-
-
 class GradientCache:
     r"""Encodes a batch in chunks, twice (GradCache, Gao et al., arXiv 2101.06983).
 
@@ -127,4 +123,4 @@ def join(parts: list[DRLFeatures]) -> DRLFeatures:
     )
 
 
-__all__ = ["COMPARING_MODULES", "GradientCache"]
+__all__ = ["GradientCache"]

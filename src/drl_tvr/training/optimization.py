@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from transformers import TrainerCallback
 
-from ..model.modeling_drl import NEW_MODULES
+from ..model.modeling_drl import DRLModel
 from .arguments import DRLTrainingArguments
 
 
@@ -104,7 +104,7 @@ def parameter_groups(model: torch.nn.Module, args: DRLTrainingArguments, decayed
             learning_rate = args.clip_learning_rate
             if name == "logit_scale":
                 learning_rate = args.logit_scale_learning_rate
-            elif name.startswith(NEW_MODULES):
+            elif name.startswith(DRLModel.NEW_MODULES):
                 learning_rate = args.learning_rate
             weight_decay = args.weight_decay if name in decayed else 0.0
             groups.setdefault((learning_rate, weight_decay), []).append(parameter)

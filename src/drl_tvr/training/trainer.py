@@ -38,7 +38,7 @@ from .distributed import (
     whole_tensor,
 )
 from .global_batches import GlobalBatchSampler, ShareCollator, with_own_seeds
-from .gradient_cache import COMPARING_MODULES, GradientCache
+from .gradient_cache import GradientCache
 from .nonfinite import explain_step, is_broken
 from .optimization import BertAdam, LogitScaleClamp, official_schedule, parameter_groups
 from .publishing import PublishingTrainer
@@ -233,7 +233,8 @@ class DRLTrainer(PublishingTrainer):
             loss = super().training_step(model, features, num_items_in_batch)
         # Unwrapping a compiled model would take it out of its wrapper for good, and that is what averages gradients.
         parameters = self.model.named_parameters()
-        cache.backward(no_sync, [parameter for name, parameter in parameters if name.startswith(COMPARING_MODULES)])
+        comparing = DRLModel.COMPARING_MODULES
+        cache.backward(no_sync, [parameter for name, parameter in parameters if name.startswith(comparing)])
         return loss
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
