@@ -176,11 +176,11 @@ def test_compare_says_whether_two_models_differ(evaluate, folder, small_root, ca
     assert f"{difference:+.2f}" in shown and "t2v_R@1" not in shown
     for flags, said in (
         (["b.json", "--metric", "t2v_R@2"], "--metric t2v_R@2: there is t2v_R@1"),
-        (["b.json", "--normalization", "dsl"], "a.json has no scores under dsl, only plain scores"),
-        (["c.json"], "a.json has the split 'test', c.json has 'validation'"),
+        (["b.json", "--normalization", "dsl"], "a.json: found scores under no normalisation, expected scores under dsl"),
+        (["c.json"], "c.json cannot be compared with a.json: `data.split`: found 'validation', expected 'test'"),
         (["gone.json"], "gone.json"),
     ):
-        if said.startswith("a.json has the split"):
+        if said.startswith("c.json"):
             evaluate("two", "--split", "validation", "--output", "c.json")
         assert main(["compare", "a.json", *flags]) == 1
         error = capsys.readouterr().err
@@ -194,7 +194,7 @@ def test_compare_says_whether_two_models_differ(evaluate, folder, small_root, ca
         (["--output", "."], "no file in a folder that exists"),
         (["--output", "precious.txt"], "precious.txt is not JSON"),
         (["--batch-size", "0"], "`batch_size` must be at least 1, got 0"),
-        (["--normalization", "qb-norm", "--bank-size", "0"], "must be at least 1, got 0"),
+        (["--normalization", "qb-norm", "--bank-size", "0"], "found 0, expected at least 1"),
         (["--trim"], "`trim` is for vatex"),
     ],
 )

@@ -21,7 +21,7 @@ from .evaluation import (
     plot_files,
     sample_bank,
 )
-from .evaluation.normalization import NEEDS
+from .evaluation.normalization import NORMALIZATION_NEEDS
 from .explanation import explain_score, format_explanation, plot_explanation
 from .explanation.plot import check_picture_path
 from .hub import push_checkpoint
@@ -112,7 +112,7 @@ def add_evaluate(commands) -> None:
     of_data.add_argument("--merge-by-stem", action="store_true", help="DiDeMo: join the two names of a clip")
     normalization = evaluate.add_argument_group("score normalisation, beside the plain scores; see the protocol")
     normalization.add_argument(
-        "--normalization", action="append", choices=tuple(NEEDS), default=[], help="repeat it for both"
+        "--normalization", action="append", choices=tuple(NORMALIZATION_NEEDS), default=[], help="repeat it for both"
     )
     normalization.add_argument("--bank-size", type=int, default=5000, metavar="N", help="train captions of qb-norm")
     evaluate.set_defaults(run=run_evaluate)
@@ -128,7 +128,7 @@ def add_compare(commands) -> None:
     compare.add_argument("first", metavar="A.json", help="a result of drl-tvr evaluate")
     compare.add_argument("second", metavar="B.json", help="another, on the same split")
     compare.add_argument("--metric", help="this one alone, as t2v_R@1")
-    compare.add_argument("--normalization", choices=tuple(NEEDS), help="compare scores under it, not plain ones")
+    compare.add_argument("--normalization", choices=tuple(NORMALIZATION_NEEDS), help="compare scores under it")
     compare.set_defaults(run=run_compare)
 
 

@@ -44,7 +44,7 @@ def test_it_holds_the_value_and_follows_the_seed_and_not_the_block_size(monkeypa
     intervals = bootstrap_intervals(ranks, owners, num_resamples=300)
     assert all(low <= values[metric] <= high for metric, (low, high) in intervals.items())
     assert bootstrap_intervals(ranks, owners, num_resamples=300, seed=1) != intervals
-    monkeypatch.setattr(module, "BLOCK", 700)
+    monkeypatch.setattr(module, "MAX_DRAWN_ELEMENTS", 700)
     assert bootstrap_intervals(ranks, owners, num_resamples=300) == intervals
 
 
@@ -98,20 +98,20 @@ def test_a_lower_rank_is_better_and_the_order_of_the_two_turns_the_sign():
 
 
 def test_ranks_that_do_not_fit_are_errors():
-    with pytest.raises(ValueError, match=r"`ranks\['t2v'\]` has shape \(3,\).* tells of 2 captions of 2 videos"):
+    with pytest.raises(ValueError, match=r"`ranks\['t2v'\]`: found shape \(3,\), .* has 2 captions of 2 videos"):
         bootstrap_intervals({"t2v": [1, 2, 3]}, [0, 1])
-    with pytest.raises(ValueError, match=r"`ranks\['v2t'\]` has shape \(2,\).* tells of 2 captions of 1 videos"):
+    with pytest.raises(ValueError, match=r"`ranks\['v2t'\]`: found shape \(2,\), .* has 2 captions of 1 videos"):
         bootstrap_intervals({"v2t": [1, 2]}, [0, 0])
-    with pytest.raises(ValueError, match="a direction 'test', expected 't2v' or 'v2t'"):
+    with pytest.raises(ValueError, match="found direction 'test', expected one of t2v, v2t"):
         bootstrap_intervals({"test": [1]}, [0])
-    with pytest.raises(ValueError, match="Video 0 has no caption"):
+    with pytest.raises(ValueError, match="found no caption for video 0"):
         bootstrap_intervals({"t2v": [1]}, [1])
-    with pytest.raises(ValueError, match="`num_resamples` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`num_resamples`: found 0, expected at least 1"):
         bootstrap_intervals({"t2v": [1]}, [0], num_resamples=0)
-    with pytest.raises(ValueError, match="The first has ranks of t2v, the second of v2t"):
+    with pytest.raises(ValueError, match="found v2t in the second, expected t2v as in the first"):
         paired_differences({"t2v": [1]}, {"v2t": [1]}, [0])
 
 
-def test_a_rank_that_is_none_is_refused():
-    with pytest.raises(ValueError, match=r"`ranks\['t2v'\]\[0\]` is nan"):
+def test_an_invalid_rank_is_refused():
+    with pytest.raises(ValueError, match=r"`ranks\['t2v'\]\[0\]`: found nan, expected at least 1"):
         bootstrap_intervals({"t2v": [float("nan"), 2]}, [0, 1])

@@ -65,18 +65,18 @@ def test_a_hub_loses_the_queries_that_are_not_its_own():
 
 def test_wrong_inputs_are_errors(matrices):
     similarity, bank = matrices
-    with pytest.raises(ValueError, match="`temperature` must be above 0, got 0"):
+    with pytest.raises(ValueError, match="`temperature`: found 0, expected a number above 0"):
         dual_softmax(similarity, 0)
-    with pytest.raises(ValueError, match="`temperature` must be above 0, got nan"):
+    with pytest.raises(ValueError, match="`temperature`: found nan, expected a number above 0"):
         query_bank_norm(similarity, bank, float("nan"))
-    with pytest.raises(ValueError, match="`bank` has 6 candidates, `similarity` has 7"):
+    with pytest.raises(ValueError, match="`bank`: found 6 candidates, expected 7 as in `similarity`"):
         query_bank_norm(similarity, bank[:, :6])
-    with pytest.raises(ValueError, match=r"`bank` must be .* got \(0, 7\)"):
+    with pytest.raises(ValueError, match=r"`bank`: found shape \(0, 7\), expected \(num_queries, num_candidates\)"):
         query_bank_norm(similarity, bank[:0])
-    with pytest.raises(ValueError, match=r"`similarity` must be .* got \(7,\)"):
+    with pytest.raises(ValueError, match=r"`similarity`: found shape \(7,\), expected"):
         dual_softmax(similarity[0])
 
 
 def test_a_nan_is_refused():
-    with pytest.raises(ValueError, match="`similarity` is NaN in row 1, column 0"):
+    with pytest.raises(ValueError, match="`similarity`: found NaN in row 1, column 0"):
         dual_softmax(np.array([[0.1, 0.2], [np.nan, 0.3]]))

@@ -89,11 +89,11 @@ def test_what_does_not_fit_is_an_error(tmp_path: Path):
     one = write_result(tmp_path / "one.json", [1, 2])
     for name, value in (("split", "train"), ("queries_sha256", "bb")):
         other = write_result(tmp_path / "other.json", [1, 2], **{name: value})
-        with pytest.raises(ResultError, match=f"one has {name} .*, other has {value}"):
+        with pytest.raises(ResultError, match=f"other cannot be drawn beside one: `data.{name}`: found {value}, "):
             plot_files([one, other], tmp_path)
-    with pytest.raises(ResultError, match="`log_history` must be a list"):
+    with pytest.raises(ResultError, match="`log_history`: found 0 entries, expected at least one"):
         plot_files([write_run(tmp_path / "run", [])], tmp_path)
-    with pytest.raises(FileNotFoundError, match="nowhere is no folder"):
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
         plot_files([one], tmp_path / "nowhere")
 
 

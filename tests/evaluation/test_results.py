@@ -63,21 +63,24 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format_version": 2}, "`format_version` is 2, expected 1"),
-        ({"post_processing": "dsl"}, "`post_processing` is 'dsl', expected 'none'"),
-        ({"ranks": None}, "`ranks` is NoneType, expected a dict"),
-        ({"caption_to_video": {}}, "`caption_to_video` is dict, expected a list"),
-        ({"caption_to_video": [0, 2, 1, 1, 3, 5, 5, 0]}, "`caption_to_video` must hold the integers from 0"),
-        ({"caption_to_video": OWNERS[:-1]}, "`ranks.t2v` must hold 7 ranks"),
-        ({"data": {"benchmark": "msvd"}}, "`data` has no text `split`"),
-        ({"model": {}}, "`model` has no text `name`"),
-        ({("ranks", "t2v", 3): 7}, "`ranks.t2v` has 7 at 3, expected 1 to 6"),
-        ({("ranks", "v2t", 0): float("nan")}, "`ranks.v2t` has nan at 0"),
-        ({("ranks", "v2t", 0): True}, "`ranks.v2t` has True at 0"),
-        ({("metrics", "t2v_R@1"): 99.0}, "`metrics` says 99.0 for t2v_R@1, its ranks say"),
-        ({("intervals", "t2v_R@1"): [1.0]}, r"`intervals` has \[1.0\] for t2v_R@1"),
-        ({("normalized", "qb-norm", "metrics"): {}}, "`normalized.qb-norm.metrics` says None for t2v_R@1"),
-        ({("normalized", "qb-norm"): {}}, "`normalized.qb-norm` has no `metrics`"),
+        ({"format_version": 2}, "`format_version`: found 2, expected 1"),
+        ({"post_processing": "dsl"}, "`post_processing`: found 'dsl', expected 'none'"),
+        ({"ranks": None}, "`ranks`: found NoneType, expected a dict"),
+        ({"caption_to_video": {}}, "`caption_to_video`: found dict, expected a list"),
+        (
+            {"caption_to_video": [0, 2, 1, 1, 3, 5, 5, 0]},
+            r"`caption_to_video`: found \[0, 2, 1, 1, 3\] ..., exp",
+        ),
+        ({"caption_to_video": OWNERS[:-1]}, "`ranks.t2v`: found 8, expected 7 ranks"),
+        ({"data": {"benchmark": "msvd"}}, "`data.split`: found None, expected a text"),
+        ({"model": {}}, "`model.name`: found None, expected a text"),
+        ({("ranks", "t2v", 3): 7}, r"`ranks.t2v\[3\]`: found 7, expected a number from 1 to 6"),
+        ({("ranks", "v2t", 0): float("nan")}, r"`ranks.v2t\[0\]`: found nan, expected"),
+        ({("ranks", "v2t", 0): True}, r"`ranks.v2t\[0\]`: found True, expected"),
+        ({("metrics", "t2v_R@1"): 99.0}, "`metrics.t2v_R@1`: found 99.0, expected .*, as the ranks say"),
+        ({("intervals", "t2v_R@1"): [1.0]}, r"`intervals.t2v_R@1`: found \[1.0\], expected the two ends"),
+        ({("normalized", "qb-norm", "metrics"): {}}, "`normalized.qb-norm`, `metrics.t2v_R@1`: found None, expected"),
+        ({("normalized", "qb-norm"): {}}, "`normalized.qb-norm`, `metrics`: found NoneType, expected a dict"),
     ],
 )
 def test_a_file_that_is_no_result_is_an_error_that_names_file_and_field(change, said, tmp_path: Path):
@@ -95,7 +98,11 @@ def test_a_file_that_is_no_result_is_an_error_that_names_file_and_field(change, 
 
 
 def test_other_files_are_errors(tmp_path: Path):
-    for text, said in (("{", "a.json is not JSON"), ("[]", "no result of"), ('{"x": 1}', "no `format_version`")):
+    for text, said in (
+        ("{", "a.json is not JSON"),
+        ("[]", "a.json is not a result of"),
+        ('{"x": 1}', "no `format_version`"),
+    ):
         (tmp_path / "a.json").write_text(text)
         with pytest.raises(ResultError, match=said):
             EvaluationResult.load(tmp_path / "a.json")
@@ -125,10 +132,13 @@ def test_the_table_shows_counts_intervals_and_what_a_normalisation_needs():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"benchmark": "vatex"}, "A has the benchmark 'msvd', B has 'vatex'"),
-        ({"split": "validation"}, "A has the split 'test', B has 'validation'"),
-        ({"protocol": "q"}, "A has the protocol 'p', B has 'q'"),
-        ({"queries_sha256": "cc"}, "A has 8 captions of 6 videos, B has 8 captions of 6 videos, and they are not the"),
+        ({"benchmark": "vatex"}, "B cannot be compared with A: `data.benchmark`: found 'vatex', expected 'msvd'"),
+        ({"split": "validation"}, "`data.split`: found 'validation', expected 'test'"),
+        ({"protocol": "q"}, "`data.protocol`: found 'q', expected 'p'"),
+        (
+            {"queries_sha256": "cc"},
+            r"found other queries \(8 captions of 6 videos\), expected the same ones \(8 captions of 6 vid",
+        ),
     ],
 )
 def test_results_of_different_queries_are_not_compared(change, said):
@@ -143,10 +153,14 @@ def test_normalised_scores_are_compared_with_their_like_alone():
     assert list(compare_results(first, second, normalization="qb-norm"))[-1] == "t2v_MnR"
     other = copy.deepcopy(second)
     other.normalized["qb-norm"]["settings"] = {"temperature": 1.0}
-    with pytest.raises(ResultError, match="A has qb-norm with {'temperature': 0.05}, B with {'temperature': 1.0}"):
+    with pytest.raises(
+        ResultError, match="settings of qb-norm: found {'temperature': 1.0}, expected {'temperature': 0.05}"
+    ):
         compare_results(first, other, ("A", "B"), "qb-norm")
     other.normalized = {}
-    with pytest.raises(ResultError, match="B has no scores under qb-norm, only plain scores; A is compared"):
+    with pytest.raises(
+        ResultError, match="B: found scores under no normalisation, expected scores under qb-norm to compare A and B"
+    ):
         compare_results(first, other, ("A", "B"), "qb-norm")
 
 

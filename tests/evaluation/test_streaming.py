@@ -68,7 +68,7 @@ def test_a_nan_is_named(model, encoded):
 def test_owners_that_do_not_fit_are_refused(model, encoded):
     with pytest.raises(ValueError, match="12 captions and 6 videos"):
         stream_ranks(model, *encoded, show_progress=False)
-    with pytest.raises(ValueError, match="Video 5 has no caption"):
+    with pytest.raises(ValueError, match="no caption for video 5"):
         stream_ranks(model, *encoded, [0, 1, 2, 3, 4] + [0] * 7, show_progress=False)
 
 

@@ -1,8 +1,8 @@
-"""How sure a retrieval metric is: bootstrap intervals over the videos of a split, and of the difference of two models.
+"""Compute bootstrap intervals of retrieval metrics, and of the difference between two models.
 
-Captions of one video share its features, so they are right or wrong together, and resampling them one by one would
-give intervals that are too narrow. What is resampled is videos, each with all of its captions. With one caption a
-video that is the usual bootstrap over queries. The candidates stay as they are.
+Captions of one video share its features, so they tend to be right or wrong together. Resampling captions one by one
+would treat them as independent and give intervals that are too narrow. Videos are resampled instead, each with all of
+its captions; with one caption per video this is the usual bootstrap over queries. The candidates are not resampled.
 """
 
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .metrics import metrics_of_ranks, rank_metrics
+from .metrics import DIRECTIONS, RECALL_AT, check_every_video_has_a_caption, metrics_of_ranks
 
 
 NUM_RESAMPLES = 2000
-COVERED = 95  # percent
+COVERED_PERCENT = 95
 LOWER_IS_BETTER = ("MdR", "MnR")
-BLOCK = 2**22  # elements of the largest array
+MAX_DRAWN_ELEMENTS = 2**22  # of the largest array of draws
 
 
 @dataclass
@@ -24,9 +24,9 @@ class PairedDifference:
     """One metric of two models on the same queries.
 
     Args:
-        metric (`str`): Its name, as in [`evaluate_retrieval`].
-        first, second (`float`): The values.
-        low, high (`float`): The 95 % interval of `second - first`.
+        metric (`str`): Name of the metric, as in [`evaluate_retrieval`].
+        first, second (`float`): Its value for each model.
+        low, high (`float`): Ends of the 95 % interval of `second - first`.
     """
 
     metric: str
@@ -37,7 +37,7 @@ class PairedDifference:
 
     @property
     def difference(self) -> float:
-        """The second value minus the first."""
+        """Second value minus the first."""
         return self.second - self.first
 
     @property
@@ -47,7 +47,7 @@ class PairedDifference:
 
     @property
     def better(self) -> str | None:
-        """`"first"` or `"second"`, or `None` within noise. A lower rank is better, and a higher recall."""
+        """Better model, `"first"` or `"second"`; `None` within noise. Lower is better for ranks, higher for recall."""
         if not self.is_beyond_noise:
             return None
         is_second = (self.difference < 0) == self.metric.endswith(LOWER_IS_BETTER)
@@ -60,20 +60,21 @@ def bootstrap_intervals(
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals of the metrics of [`evaluate_retrieval`], by the percentile bootstrap.
+    """Compute 95 % intervals of the metrics of [`evaluate_retrieval`], by the percentile bootstrap.
 
     Args:
         ranks (`dict[str, Sequence[float]]`): `"t2v"`, the rank of each caption's video, `"v2t"`, the rank of each
             video's captions, or both.
-        caption_to_video (`Sequence[int]` of length `num_captions`): Which video each caption belongs to.
-        num_resamples (`int`, *optional*, defaults to 2000): How often the videos are drawn, with replacement.
-        seed (`int`, *optional*, defaults to 0): Of the draws.
+        caption_to_video (`Sequence[int]` of length `num_captions`): Index of the video that each caption belongs to.
+        num_resamples (`int`, *optional*, defaults to 2000): Number of draws of all videos, with replacement.
+        seed (`int`, *optional*, defaults to 0): Seed of the draws.
 
     Returns:
-        `dict[str, tuple[float, float]]`: The lower and upper end of each metric, `"t2v_R@1"` and so on.
+        `dict[str, tuple[float, float]]`: Lower and upper end of the interval of each metric, `"t2v_R@1"` and so on.
 
     Raises:
-        `ValueError`: For a direction that isn't one, or ranks of another number than captions or videos.
+        `ValueError`: When a direction is unknown, the number of ranks is not the number of captions or videos, or a
+            rank is below 1.
 
     Example:
 
@@ -84,10 +85,10 @@ def bootstrap_intervals(
     >>> low, high = intervals["t2v_R@1"]  # of 66.7 %
     >>> low < 66 and high == 100
     True
-
     ```"""
-    ranks, owners = check_ranks(ranks, caption_to_video, num_resamples)
-    return {metric: interval(values) for metric, values in resample(ranks, owners, num_resamples, seed).items()}
+    ranks, video_of_query = to_rank_arrays(ranks, caption_to_video)
+    draws = resample(ranks, video_of_query, num_resamples, seed)
+    return {metric: interval(values) for metric, values in draws.items()}
 
 
 def paired_differences(
@@ -97,20 +98,20 @@ def paired_differences(
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> dict[str, PairedDifference]:
-    """The difference of two models on the same queries, with its 95 % interval.
+    """Compute the difference between two models on the same queries, with its 95 % interval.
 
-    Both models are judged on the same draws, so what makes a query hard for both cancels. That is much sharper than
-    asking whether two intervals overlap.
+    Both models are scored on the same draws, so the difficulty that a query has for both cancels. This finds smaller
+    differences than asking whether two intervals overlap.
 
     Args:
         first, second (`dict[str, Sequence[float]]`): Ranks as in [`~evaluation.bootstrap_intervals`].
-        caption_to_video, num_resamples, seed: As there.
+        caption_to_video, num_resamples, seed: See [`~evaluation.bootstrap_intervals`].
 
     Returns:
-        `dict[str, PairedDifference]`: One entry a metric, second minus first.
+        `dict[str, PairedDifference]`: One entry per metric, second minus first.
 
     Raises:
-        `ValueError`: As there, and for directions that differ.
+        `ValueError`: See [`~evaluation.bootstrap_intervals`]; also when the directions differ.
 
     Example:
 
@@ -120,104 +121,123 @@ def paired_differences(
     >>> worse, better = {"t2v": [2] * 40 + [1] * 60}, {"t2v": [1] * 100}
     >>> paired_differences(worse, better, range(100))["t2v_R@1"].better
     'second'
-
     ```"""
-    first, owners = check_ranks(first, caption_to_video, num_resamples)
-    second, _ = check_ranks(second, caption_to_video, num_resamples)
+    first, video_of_query = to_rank_arrays(first, caption_to_video)
+    second, _ = to_rank_arrays(second, caption_to_video)
     if first.keys() != second.keys():
-        raise ValueError(f"The first has ranks of {', '.join(first)}, the second of {', '.join(second)}.")
-    before, after = (resample(ranks, owners, num_resamples, seed) for ranks in (first, second))
-    values = zip(metrics_of_ranks(first).items(), metrics_of_ranks(second).values(), strict=True)
-    return {
-        metric: PairedDifference(metric, one, other, *interval(after[metric] - before[metric]))
-        for (metric, one), other in values
-    }
+        raise ValueError(
+            f"The directions of the ranks differ: found {', '.join(second)} in the second, expected "
+            f"{', '.join(first)} as in the first."
+        )
+    draws_of_first = resample(first, video_of_query, num_resamples, seed)
+    draws_of_second = resample(second, video_of_query, num_resamples, seed)
+    of_first, of_second = metrics_of_ranks(first), metrics_of_ranks(second)
+    differences = {}
+    for metric in of_first:
+        low, high = interval(draws_of_second[metric] - draws_of_first[metric])
+        differences[metric] = PairedDifference(metric, of_first[metric], of_second[metric], low, high)
+    return differences
 
 
-def check_ranks(ranks: dict[str, Sequence[float]], caption_to_video: Sequence[int], num_resamples: int):
-    """Bring ranks and owners to arrays, or refuse them.
+def to_rank_arrays(
+    ranks: dict[str, Sequence[float]], caption_to_video: Sequence[int]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Convert ranks to arrays, and find the video that each query is drawn with.
+
+    Args:
+        ranks, caption_to_video: See [`~evaluation.bootstrap_intervals`].
+
+    Returns:
+        `tuple(dict[str, numpy.ndarray], dict[str, numpy.ndarray])`: For each direction the ranks, and for each
+        direction the index of each query's video.
 
     Raises:
         `ValueError`: See [`~evaluation.bootstrap_intervals`].
     """
-    if num_resamples < 1:
-        raise ValueError(f"`num_resamples` must be at least 1, got {num_resamples}.")
     captions = np.asarray(caption_to_video)
     num_videos = int(captions.max(initial=-1)) + 1
-    without = np.setdiff1d(np.arange(num_videos), captions)
-    if len(without):
-        raise ValueError(f"Video {without[0]} has no caption ({len(without)} such videos).")
-    owners = {"t2v": captions, "v2t": np.arange(num_videos)}
-    checked = {}
-    for direction, of_direction in ranks.items():
-        if direction not in owners:
-            raise ValueError(f"`ranks` has a direction {direction!r}, expected 't2v' or 'v2t'.")
-        checked[direction] = np.asarray(of_direction, dtype=np.float64)
-        if checked[direction].shape != owners[direction].shape or not num_videos:
+    check_every_video_has_a_caption(captions, num_videos)
+    video_of_query = {"t2v": captions, "v2t": np.arange(num_videos)}
+    arrays = {}
+    for direction, values in ranks.items():
+        if direction not in video_of_query:
+            raise ValueError(f"`ranks`: found direction {direction!r}, expected one of {', '.join(DIRECTIONS)}.")
+        arrays[direction] = np.asarray(values, dtype=np.float64)
+        if arrays[direction].shape != video_of_query[direction].shape or not num_videos:
             raise ValueError(
-                f"`ranks[{direction!r}]` has shape {checked[direction].shape}; `caption_to_video` tells of "
-                f"{len(captions)} captions of {num_videos} videos."
+                f"`ranks[{direction!r}]`: found shape {arrays[direction].shape}, expected one rank per query; "
+                f"`caption_to_video` has {len(captions)} captions of {num_videos} videos."
             )
-        wrong = np.flatnonzero(~(checked[direction] >= 1))
-        if len(wrong):
+        # A positive condition, so that NaN is rejected.
+        invalid = np.flatnonzero(~(arrays[direction] >= 1))
+        if len(invalid):
             raise ValueError(
-                f"`ranks[{direction!r}][{wrong[0]}]` is {checked[direction][wrong[0]]}, expected at least 1."
+                f"`ranks[{direction!r}][{invalid[0]}]`: found {arrays[direction][invalid[0]]}, expected at least 1."
             )
-    return checked, owners
+    return arrays, video_of_query
 
 
 def resample(
-    ranks: dict[str, np.ndarray], owners: dict[str, np.ndarray], num_resamples: int, seed: int
+    ranks: dict[str, np.ndarray], video_of_query: dict[str, np.ndarray], num_resamples: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Each metric, `(num_resamples,)`, on draws of the videos; one draw serves both directions."""
-    num_videos = len(owners["v2t"])
+    """Compute the metrics on random draws of the videos; one draw serves both directions.
+
+    Args:
+        ranks, video_of_query (`dict[str, numpy.ndarray]`): For each direction, from
+            [`~evaluation.bootstrap.to_rank_arrays`].
+        num_resamples, seed (`int`): See [`~evaluation.bootstrap_intervals`].
+
+    Returns:
+        `dict[str, numpy.ndarray]`: Values of each metric, of shape `(num_resamples,)`.
+
+    Raises:
+        `ValueError`: When `num_resamples` is below 1.
+    """
+    if num_resamples < 1:
+        raise ValueError(f"`num_resamples`: found {num_resamples}, expected at least 1.")
+    num_videos = len(video_of_query["v2t"])
     levels, histograms = {}, {}
-    for direction, of_direction in ranks.items():
-        levels[direction], columns = np.unique(of_direction, return_inverse=True)
+    for direction, values in ranks.items():
+        levels[direction], columns = np.unique(values, return_inverse=True)
         histograms[direction] = np.zeros((num_videos, len(levels[direction])), dtype=np.float32)
-        np.add.at(histograms[direction], (owners[direction], columns), 1)
+        np.add.at(histograms[direction], (video_of_query[direction], columns), 1)
     rng = np.random.default_rng(seed)
     blocks = []
-    block = max(1, BLOCK // num_videos)
-    for start in range(0, num_resamples, block):
-        size = min(block, num_resamples - start)
+    block_size = max(1, MAX_DRAWN_ELEMENTS // num_videos)
+    for start in range(0, num_resamples, block_size):
+        size = min(block_size, num_resamples - start)
         draws = rng.multinomial(num_videos, np.full(num_videos, 1 / num_videos), size=size).astype(np.float32)
         blocks.append({})
         for direction in ranks:
             counts = (draws @ histograms[direction]).astype(np.float64)  # (size, num_levels)
             blocks[-1].update(histogram_metrics(levels[direction], counts, direction))
-    return {metric: np.concatenate([of[metric] for of in blocks]) for metric in blocks[0]}
+    return {metric: np.concatenate([block[metric] for block in blocks]) for metric in blocks[0]}
 
 
 def histogram_metrics(levels: np.ndarray, counts: np.ndarray, direction: str) -> dict[str, np.ndarray]:
-    """The metrics of many samples of ranks at once.
+    """Compute the metrics of many samples of ranks at once.
 
     Args:
-        levels (`numpy.ndarray` of shape `(num_levels,)`): The ranks that occur, ascending.
-        counts (`numpy.ndarray` of shape `(num_samples, num_levels)`): How often each does in each sample.
-        direction (`str`): Prefix of the names.
+        levels (`numpy.ndarray` of shape `(num_levels,)`): Ranks that occur, ascending.
+        counts (`numpy.ndarray` of shape `(num_samples, num_levels)`): Number of times that each rank occurs in each
+            sample.
+        direction (`str`): Prefix of the names, `"t2v"` or `"v2t"`.
 
     Returns:
-        `dict[str, numpy.ndarray]`: What [`~evaluation.metrics.rank_metrics`] gives for each sample.
+        `dict[str, numpy.ndarray]`: Metrics of [`~evaluation.metrics.rank_metrics`], each of shape `(num_samples,)`.
     """
-    up_to = counts.cumsum(axis=1)
+    up_to = counts.cumsum(axis=1)  # (num_samples, num_levels)
     total = up_to[:, -1]
-    metrics = {}
-    for name in rank_metrics(levels, direction):
-        kind = name.removeprefix(f"{direction}_")
-        if kind == "MnR":
-            metrics[name] = counts @ levels / total
-        elif kind == "MdR":
-            middle = [(up_to > place[:, None]).argmax(axis=1) for place in ((total - 1) // 2, total // 2)]
-            metrics[name] = (levels[middle[0]] + levels[middle[1]]) / 2
-        else:
-            metrics[name] = counts @ (levels <= int(kind.removeprefix("R@"))) / total * 100
+    lower, upper = ((up_to > place[:, None]).argmax(axis=1) for place in ((total - 1) // 2, total // 2))
+    metrics = {f"{direction}_R@{k}": counts @ (levels <= k) / total * 100 for k in RECALL_AT}
+    metrics[f"{direction}_MdR"] = (levels[lower] + levels[upper]) / 2
+    metrics[f"{direction}_MnR"] = counts @ levels / total
     return metrics
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of the draws."""
-    low, high = np.percentile(values, [(100 - COVERED) / 2, (100 + COVERED) / 2])
+    """Return the two percentiles between which the middle 95 % of the draws lie."""
+    low, high = np.percentile(values, [(100 - COVERED_PERCENT) / 2, (100 + COVERED_PERCENT) / 2])
     return float(low), float(high)
 
 

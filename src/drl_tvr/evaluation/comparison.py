@@ -1,4 +1,4 @@
-"""Two results on the same queries: the difference of each metric, and whether it is beyond noise."""
+"""Compare two results on the same queries."""
 
 from .bootstrap import PairedDifference, paired_differences
 from .results import EvaluationResult, ResultError
@@ -10,51 +10,69 @@ def compare_results(
     names: tuple[str, str] = ("the first result", "the second"),
     normalization: str | None = None,
 ) -> dict[str, PairedDifference]:
-    """The paired differences of two results.
+    """Compute the paired differences of two results.
 
     Args:
-        first, second ([`~evaluation.EvaluationResult`]): On the same queries.
-        names (`tuple[str, str]`, *optional*): What to call them in an error, as their files.
-        normalization (`str`, *optional*): Compare scores under this normalisation, which both must have with the same
-            settings; by default plain scores.
+        first, second ([`~evaluation.EvaluationResult`]): Results on the same queries.
+        names (`tuple[str, str]`, *optional*): Names of the results in error messages, such as their files.
+        normalization (`str`, *optional*): Compare the scores under this normalisation, which both results must have
+            with the same settings. By default scores without normalisation are compared.
 
     Returns:
-        `dict[str, PairedDifference]`: One entry a metric, second minus first.
+        `dict[str, PairedDifference]`: One entry per metric, second minus first.
 
     Raises:
-        `ResultError`: When they are of different benchmarks, splits, protocols or queries, or one lacks the
-            normalisation; names both and what each has.
-    """
+        [`~evaluation.ResultError`]: When the benchmarks, splits, protocols or queries differ, or a result lacks the
+            normalisation; the message names both results.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr.evaluation import compare_results, make_result
+
+    >>> data = {"benchmark": "mine", "split": "test", "queries_sha256": "..."}
+    >>> videos = list(range(100))
+    >>> better, worse = {"t2v": [1] * 100, "v2t": [1] * 100}, {"t2v": [2] * 100, "v2t": [1] * 100}
+    >>> first = make_result(worse, videos, data, model={"name": "worse"}, versions={})
+    >>> second = make_result(better, videos, data, model={"name": "better"}, versions={})
+    >>> compare_results(first, second)["t2v_R@1"].difference
+    100.0
+    ```"""
     for key in ("benchmark", "split", "protocol"):
-        found = [result.data.get(key) for result in (first, second)]
-        if found[0] != found[1]:
+        found, expected = second.data.get(key), first.data.get(key)
+        if found != expected:
             raise ResultError(
-                f"{names[0]} has the {key} {found[0]!r}, {names[1]} has {found[1]!r}: they can't be compared."
+                f"{names[1]} cannot be compared with {names[0]}: `data.{key}`: found {found!r}, expected {expected!r}."
             )
-    if first.data["queries_sha256"] != second.data["queries_sha256"]:
-        counts = [
-            f"{name} has {len(result.ranks['t2v'])} captions of {len(result.ranks['v2t'])} videos"
-            for name, result in zip(names, (first, second), strict=True)
-        ]
-        raise ResultError(f"{', '.join(counts)}, and they are not the same ones: they can't be compared.")
-    if first.caption_to_video != second.caption_to_video:
-        raise ResultError(f"{names[0]} and {names[1]} differ in `caption_to_video`: they can't be compared.")
+    if (
+        first.data["queries_sha256"] != second.data["queries_sha256"]
+        or first.caption_to_video != second.caption_to_video
+    ):
+        raise ResultError(
+            f"{names[1]} cannot be compared with {names[0]}: found other queries ({count_queries(second)}), expected "
+            f"the same ones ({count_queries(first)})."
+        )
     if normalization is None:
         return paired_differences(first.ranks, second.ranks, first.caption_to_video)
-    settings = []
     for name, result in zip(names, (first, second), strict=True):
         if normalization not in result.normalized:
-            has = ", ".join(["plain scores", *result.normalized])
-            others = names[1] if name == names[0] else names[0]
-            raise ResultError(f"{name} has no scores under {normalization}, only {has}; {others} is compared with it.")
-        settings.append(result.normalized[normalization].get("settings"))
-    if settings[0] != settings[1]:
+            raise ResultError(
+                f"{name}: found scores under {', '.join(result.normalized) or 'no normalisation'}, expected scores "
+                f"under {normalization} to compare {names[0]} and {names[1]}."
+            )
+    of_first, of_second = (result.normalized[normalization] for result in (first, second))
+    found, expected = of_second.get("settings"), of_first.get("settings")
+    if found != expected:
         raise ResultError(
-            f"{names[0]} has {normalization} with {settings[0]}, {names[1]} with {settings[1]}: they can't be "
-            "compared."
+            f"{names[1]} cannot be compared with {names[0]}: settings of {normalization}: found {found}, expected "
+            f"{expected}."
         )
-    ranks = [result.normalized[normalization]["ranks"] for result in (first, second)]
-    return paired_differences(*ranks, first.caption_to_video)
+    return paired_differences(of_first["ranks"], of_second["ranks"], first.caption_to_video)
+
+
+def count_queries(result: EvaluationResult) -> str:
+    """Return the number of captions and videos of a result, for a message."""
+    return f"{len(result.ranks['t2v']):,} captions of {len(result.ranks['v2t']):,} videos"
 
 
 __all__ = ["compare_results"]

@@ -14,7 +14,7 @@ from ..model.modeling_drl import DRLModel
 from ..model.processing_drl import DRLProcessor
 from .fingerprints import describe_data, describe_model, library_versions
 from .metrics import rank_both_ways, ranks_per_caption, ranks_per_video, twin_accuracy
-from .normalization import NEEDS, dual_softmax, query_bank_norm
+from .normalization import NORMALIZATION_NEEDS, dual_softmax, query_bank_norm
 from .results import EvaluationResult, make_result, score_ranks
 from .retrieval import encode_captions, encode_videos, score_all
 from .streaming import stream_ranks
@@ -72,8 +72,8 @@ def evaluate_model(
     (74.7, (69.7, 79.3))
     ```"""
     for name in normalizations:
-        if name not in NEEDS:
-            raise ValueError(f"There is no normalisation {name!r}; there are {', '.join(NEEDS)}.")
+        if name not in NORMALIZATION_NEEDS:
+            raise ValueError(f"There is no normalisation {name!r}; there are {', '.join(NORMALIZATION_NEEDS)}.")
     if "qb-norm" in normalizations and not bank:
         raise ValueError("The normalisation 'qb-norm' needs a `bank`, captions of the training split.")
     if batch_size < 1:
@@ -124,7 +124,7 @@ def evaluate_model(
 
 def normalized_scores(name: str, ranks: dict[str, np.ndarray], owners: np.ndarray, **settings) -> dict:
     """An entry of `EvaluationResult.normalized`."""
-    return {"needs": NEEDS[name], "settings": settings, **score_ranks(ranks, owners)}
+    return {"needs": NORMALIZATION_NEEDS[name], "settings": settings, **score_ranks(ranks, owners)}
 
 
 __all__ = ["evaluate_model"]

@@ -1,4 +1,4 @@
-"""What a result was made from: hashes of the weights, the videos and the queries, and versions of the libraries."""
+"""Identify the inputs of a result: hashes of weights, videos and queries, and versions of the libraries."""
 
 import hashlib
 import importlib.metadata
@@ -16,25 +16,37 @@ from ..model.modeling_drl import DRLModel
 from ..model.processing_drl import DRLProcessor
 
 
-LIBRARIES = ("torch", "transformers", "tokenizers", "torchvision", "av", "numpy", "datasets", "safetensors")
+SCORING_LIBRARIES = ("torch", "transformers", "tokenizers", "torchvision", "av", "numpy", "datasets", "safetensors")
 
 
 def describe_model(model: DRLModel, processor: DRLProcessor, name_or_path: str | os.PathLike) -> dict:
-    """A model and how it sees its inputs; plain values, for a JSON file.
+    """Describe a model and the sampling of its inputs, in plain values for a JSON file.
 
     Args:
         model ([`DRLModel`]): The model.
         processor ([`DRLProcessor`]): Its processor.
-        name_or_path (`str` or `os.PathLike`): Where both were loaded from, or saved to.
+        name_or_path (`str` or `os.PathLike`): Folder or Hub name that both were loaded from or saved to.
 
     Returns:
-        `dict`: `name` (of a folder the last part: its place on this machine tells others nothing), `sha256` (of each
-        safetensors file), `parameters`, `interaction`, `temporal_encoder`, `padding_similarity`, `dtype`, and `fps`,
-        `max_frames` and `max_words` of the processor.
+        `dict`: `name` (of a folder only the last part, because the rest of its path means nothing elsewhere), `sha256`
+        (of each safetensors file), `parameters` (their number), `interaction`, `temporal_encoder`,
+        `padding_similarity`, `dtype`, and `fps`, `max_frames` and `max_words` of the processor.
 
     Raises:
-        `FileNotFoundError`: When there are no safetensors.
-    """
+        `FileNotFoundError`: When there is no safetensors file.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr import DRLModel, DRLProcessor
+    >>> from drl_tvr.evaluation import describe_model
+
+    >>> folder = "outputs/moving-shapes"
+    >>> model, processor = DRLModel.from_pretrained(folder), DRLProcessor.from_pretrained(folder)
+    >>> described = describe_model(model, processor, folder)
+    >>> described["name"], described["interaction"], list(described["sha256"])
+    ('moving-shapes', 'wti', ['model.safetensors'])
+    ```"""
     video_processor = processor.video_processor
     return {
         "name": Path(name_or_path).resolve().name if Path(name_or_path).is_dir() else os.fspath(name_or_path),
@@ -51,19 +63,18 @@ def describe_model(model: DRLModel, processor: DRLProcessor, name_or_path: str |
 
 
 def describe_data(data: RetrievalData) -> dict:
-    """A split: what its metrics must be read with, and what it is; plain values, for a JSON file.
+    """Describe a split, in plain values for a JSON file.
 
     Args:
         data ([`RetrievalData`]): The split.
 
     Returns:
-        `dict`: Its `provenance`, `queries_sha256` (captions and the ids of their videos, in order) and
-        `videos_sha256` (ids, times and the contents of the files).
+        `dict`: The `provenance` of the split, `queries_sha256` (hash of the captions and the ids of their videos, in
+        order) and `videos_sha256` (hash of the ids, times and contents of the video files).
     """
     ids = data.videos["video_id"][:]
-    captions = zip(data.captions["caption"][:], data.caption_to_video, strict=True)
     queries = hashlib.sha256(to_line(ids))
-    for caption, video in captions:
+    for caption, video in zip(data.captions["caption"][:], data.caption_to_video, strict=True):
         queries.update(to_line([caption, ids[video]]))
     return {
         **data.provenance,
@@ -73,34 +84,34 @@ def describe_data(data: RetrievalData) -> dict:
 
 
 def hash_weights(name_or_path: str | os.PathLike) -> dict[str, str]:
-    """SHA-256 of each safetensors file of a model.
+    """Compute the SHA-256 of each safetensors file of a model.
 
     Args:
-        name_or_path (`str` or `os.PathLike`): A folder, or the name of a model that was loaded from the Hub before.
+        name_or_path (`str` or `os.PathLike`): A folder, or the Hub name of a model that was loaded before.
 
     Returns:
-        `dict[str, str]`: By the file's name.
+        `dict[str, str]`: The hashes by the names of the files.
 
     Raises:
-        `FileNotFoundError`: When there are none.
+        `FileNotFoundError`: When there is no safetensors file.
     """
     folder = Path(name_or_path)
     if not folder.is_dir():
         folder = Path(cached_file(os.fspath(name_or_path), "config.json")).parent
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise FileNotFoundError(f"{folder} has no .safetensors file: a result names its weights by their hash.")
+        raise FileNotFoundError(f"{folder}: found no .safetensors file, expected one to identify the weights by.")
     return {file.name: hash_file(file) for file in files}
 
 
 def hash_videos(videos: Dataset) -> str:
-    """SHA-256 of a table of videos, file contents included.
+    """Compute the SHA-256 of a table of videos, including the contents of the files.
 
     Args:
-        videos (`datasets.Dataset`): Columns `video_id`, `path`, `start` and `end`.
+        videos (`datasets.Dataset`): Columns `video_id`, `path`, `start` and `end` (seconds).
 
     Returns:
-        `str`: Independent of where the files lie.
+        `str`: The hash; it does not depend on the folder of the files.
     """
     paths = videos["path"][:]
     unique = tqdm(dict.fromkeys(paths), desc="Hashing videos", unit="file", leave=False, disable=len(paths) < 1000)
@@ -114,24 +125,24 @@ def hash_videos(videos: Dataset) -> str:
 
 
 def hash_file(path: str | os.PathLike) -> str:
-    """SHA-256 of a file."""
+    """Compute the SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def to_line(value: list) -> bytes:
-    """A value as a line of JSON."""
+    """Encode a list as one line of JSON."""
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of this package, of Python and of the libraries that can change a score."""
+    """Return the versions of this package, of Python and of the libraries that can change a score."""
     from .. import __version__
 
     return {
         "drl_tvr": __version__,
         "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in LIBRARIES},
+        **{name: importlib.metadata.version(name) for name in SCORING_LIBRARIES},
     }
 
 

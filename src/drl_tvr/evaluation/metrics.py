@@ -1,4 +1,7 @@
-"""Ranks and retrieval metrics of a similarity matrix. A tie costs half a rank: a constant matrix ranks by chance."""
+"""Compute ranks and retrieval metrics of a similarity matrix.
+
+A tie costs half a rank, so that a constant matrix gets the ranks of chance.
+"""
 
 from collections.abc import Sequence
 
@@ -6,17 +9,20 @@ import numpy as np
 
 
 RECALL_AT = (1, 5, 10)
+METRICS = (*(f"R@{k}" for k in RECALL_AT), "MdR", "MnR")
+DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
 
 
 def evaluate_retrieval(similarity, caption_to_video: Sequence[int] | None = None) -> dict[str, float]:
     """Score a text-by-video similarity matrix in both directions.
 
-    Text to video, every caption is a query for its own video. Video to text, each video's best caption stands for it
-    and the right group is ranked among the groups of all videos, as CLIP4Clip and its successors do.
+    From text to video, each caption is a query for its own video. From video to text, each video is represented by
+    its best caption, and the correct group of captions is ranked among the groups of all videos, as in CLIP4Clip and
+    its successors.
 
     Args:
         similarity (`torch.Tensor` or `numpy.ndarray` of shape `(num_captions, num_videos)`):
-            Higher is more similar.
+            Similarities; higher is more similar.
         caption_to_video (`Sequence[int]` of length `num_captions`, *optional*, defaults to `range(num_captions)`):
             Column of the video that each caption belongs to.
 
@@ -25,8 +31,8 @@ def evaluate_retrieval(similarity, caption_to_video: Sequence[int] | None = None
         rank), and the same for `v2t`. Ranks start at 1.
 
     Raises:
-        `ValueError`: For a NaN (names row and column), shapes that don't fit, an index outside the columns, or a video
-            without a caption.
+        `ValueError`: When a similarity is NaN (the message names row and column), the shapes do not match, an index
+            is not a column, or a video has no caption.
 
     Example:
 
@@ -38,35 +44,49 @@ def evaluate_retrieval(similarity, caption_to_video: Sequence[int] | None = None
     >>> metrics["t2v_R@1"], metrics["v2t_R@1"]
     (100.0, 100.0)
     ```"""
-    similarity, caption_to_video = check_similarity(similarity, caption_to_video)
-    return {
-        **rank_metrics(ranks_per_caption(similarity, caption_to_video), "t2v"),
-        **rank_metrics(ranks_per_video(similarity, caption_to_video), "v2t"),
-    }
+    return metrics_of_ranks(rank_both_ways(similarity, caption_to_video))
 
 
-def check_similarity(similarity, caption_to_video: Sequence[int] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Bring both arguments of [`evaluate_retrieval`] to arrays, or refuse them.
+def to_arrays(similarity, caption_to_video: Sequence[int] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Convert both arguments of [`evaluate_retrieval`] to arrays.
+
+    Args:
+        similarity, caption_to_video: See [`evaluate_retrieval`].
+
+    Returns:
+        `tuple(numpy.ndarray, numpy.ndarray)`: The matrix of shape `(num_captions, num_videos)`, and the columns of
+        shape `(num_captions,)`.
 
     Raises:
         `ValueError`: See [`evaluate_retrieval`].
     """
     if hasattr(similarity, "detach"):
         similarity = similarity.detach().cpu()
-        # NumPy has no bfloat16; a double keeps its digits, or near scores would become ties.
+        # NumPy has no bfloat16. A double keeps its digits; rounding them would make ties of near scores.
         similarity = (similarity.float() if similarity.dtype.itemsize < 4 else similarity).numpy()
     similarity = np.asarray(similarity)
     if similarity.ndim != 2 or 0 in similarity.shape:
-        raise ValueError(f"`similarity` must be (num_captions, num_videos), both at least 1, got {similarity.shape}.")
+        raise ValueError(
+            f"`similarity`: found shape {similarity.shape}, expected (num_captions, num_videos), both at least 1."
+        )
     num_captions, num_videos = similarity.shape
     if np.isnan(similarity).any():
         row, column = np.argwhere(np.isnan(similarity))[0]
-        raise ValueError(f"`similarity` is NaN in row {row} (caption), column {column} (video).")
-    return similarity, check_owners(caption_to_video, num_captions, num_videos)
+        raise ValueError(
+            f"`similarity`: found NaN in row {row} (caption), column {column} (video), expected a number."
+        )
+    return similarity, to_columns(caption_to_video, num_captions, num_videos)
 
 
-def check_owners(caption_to_video: Sequence[int] | None, num_captions: int, num_videos: int) -> np.ndarray:
-    """Bring `caption_to_video` of [`evaluate_retrieval`] to an array, or refuse it.
+def to_columns(caption_to_video: Sequence[int] | None, num_captions: int, num_videos: int) -> np.ndarray:
+    """Convert `caption_to_video` of [`evaluate_retrieval`] to an array.
+
+    Args:
+        caption_to_video (`Sequence[int]` or `None`): See [`evaluate_retrieval`].
+        num_captions, num_videos (`int`): Rows and columns of the similarity matrix.
+
+    Returns:
+        `numpy.ndarray` of shape `(num_captions,)`: Column of each caption's video.
 
     Raises:
         `ValueError`: See [`evaluate_retrieval`].
@@ -74,37 +94,63 @@ def check_owners(caption_to_video: Sequence[int] | None, num_captions: int, num_
     if caption_to_video is None:
         if num_captions != num_videos:
             raise ValueError(
-                f"`similarity` has {num_captions} captions and {num_videos} videos: `caption_to_video` is needed to "
-                "know which belong together."
+                f"`caption_to_video`: found None for {num_captions} captions and {num_videos} videos, expected the "
+                "column of each caption's video."
             )
         caption_to_video = np.arange(num_captions)
     caption_to_video = np.asarray(caption_to_video)
     if caption_to_video.shape != (num_captions,) or not np.issubdtype(caption_to_video.dtype, np.integer):
         raise ValueError(
-            f"`caption_to_video` must hold {num_captions} integers, one a row of `similarity`, got shape "
-            f"{caption_to_video.shape} of {caption_to_video.dtype}."
+            f"`caption_to_video`: found shape {caption_to_video.shape} of {caption_to_video.dtype}, expected "
+            f"{num_captions} integers, one per row of `similarity`."
         )
     outside = np.flatnonzero((caption_to_video < 0) | (caption_to_video >= num_videos))
     if len(outside):
         raise ValueError(
-            f"Caption {outside[0]} belongs to video {caption_to_video[outside[0]]}, but there are {num_videos} videos."
+            f"`caption_to_video`: found video {caption_to_video[outside[0]]} for caption {outside[0]}, expected 0 to "
+            f"{num_videos - 1}."
         )
-    without = np.setdiff1d(np.arange(num_videos), caption_to_video)
-    if len(without):
-        raise ValueError(f"Video {without[0]} has no caption ({len(without)} such videos).")
+    check_every_video_has_a_caption(caption_to_video, num_videos)
     return caption_to_video
 
 
-def tied_ranks(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Rank of one column in every row: 1 + the strictly better + half of the other equal ones.
+def check_every_video_has_a_caption(caption_to_video: np.ndarray, num_videos: int) -> None:
+    """Refuse videos without a caption: as a query such a video has no answer.
 
     Args:
-        scores (`numpy.ndarray` of shape `(num_queries, num_candidates)`): Higher is better.
-        targets (`numpy.ndarray` of shape `(num_queries,)`): The right column of each row.
+        caption_to_video (`numpy.ndarray` of shape `(num_captions,)`): Column of each caption's video.
+        num_videos (`int`): Number of videos.
+
+    Raises:
+        `ValueError`: When a video has no caption.
+    """
+    without = np.setdiff1d(np.arange(num_videos), caption_to_video)
+    if len(without):
+        raise ValueError(
+            f"`caption_to_video`: found no caption for video {without[0]} (one of {len(without)} such videos), "
+            "expected at least one per video."
+        )
+
+
+def tied_ranks(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Rank one column in each row: 1 + the number of better scores + half of the number of other equal scores.
+
+    Args:
+        scores (`numpy.ndarray` of shape `(num_queries, num_candidates)`): Scores; higher is better.
+        targets (`numpy.ndarray` of shape `(num_queries,)`): The correct column of each row.
 
     Returns:
-        `numpy.ndarray` of shape `(num_queries,)`: Ranks in halves, from 1.
-    """
+        `numpy.ndarray` of shape `(num_queries,)`: Ranks from 1, in steps of a half.
+
+    Example:
+
+    ```python
+    >>> import numpy as np
+    >>> from drl_tvr.evaluation.metrics import tied_ranks
+
+    >>> tied_ranks(np.array([[0.9, 0.5, 0.1], [0.9, 0.5, 0.5]]), np.array([1, 1])).tolist()
+    [2.0, 2.5]
+    ```"""
     target = np.take_along_axis(scores, targets[:, None], axis=1)
     better = (scores > target).sum(axis=1)
     equal = (scores == target).sum(axis=1) - 1
@@ -112,27 +158,29 @@ def tied_ranks(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def ranks_per_caption(similarity: np.ndarray, caption_to_video: np.ndarray) -> np.ndarray:
-    """Text-to-video ranks: where each caption's own video stands among all videos.
+    """Rank each caption's own video among all videos (text to video).
 
     Args:
-        similarity (`numpy.ndarray` of shape `(num_captions, num_videos)`): Higher is more similar.
+        similarity (`numpy.ndarray` of shape `(num_captions, num_videos)`): Similarities.
         caption_to_video (`numpy.ndarray` of shape `(num_captions,)`): Column of each caption's video.
 
     Returns:
-        `numpy.ndarray` of shape `(num_captions,)`: Ranks in halves, from 1.
+        `numpy.ndarray` of shape `(num_captions,)`: Ranks from 1, in steps of a half.
     """
     return tied_ranks(similarity, caption_to_video)
 
 
 def ranks_per_video(similarity: np.ndarray, caption_to_video: np.ndarray) -> np.ndarray:
-    """Video-to-text ranks: each video's best caption stands for it, then videos are ranked.
+    """Rank each video's own group of captions among the groups of all videos (video to text).
+
+    A group scores as its best caption.
 
     Args:
-        similarity (`numpy.ndarray` of shape `(num_captions, num_videos)`): Higher is more similar.
+        similarity (`numpy.ndarray` of shape `(num_captions, num_videos)`): Similarities.
         caption_to_video (`numpy.ndarray` of shape `(num_captions,)`): Column of each caption's video.
 
     Returns:
-        `numpy.ndarray` of shape `(num_videos,)`: Ranks in halves, from 1.
+        `numpy.ndarray` of shape `(num_videos,)`: Ranks from 1, in steps of a half.
     """
     order = np.argsort(caption_to_video, kind="stable")
     starts = np.flatnonzero(np.diff(caption_to_video[order], prepend=-1))
@@ -141,14 +189,14 @@ def ranks_per_video(similarity: np.ndarray, caption_to_video: np.ndarray) -> np.
 
 
 def rank_metrics(ranks: np.ndarray, direction: str) -> dict[str, float]:
-    """Summarise ranks.
+    """Summarise the ranks of one direction.
 
     Args:
         ranks (`numpy.ndarray` of shape `(num_queries,)`): Ranks from 1.
         direction (`str`): Prefix of the names, `"t2v"` or `"v2t"`.
 
     Returns:
-        `dict[str, float]`: R@K in percent, MdR and MnR.
+        `dict[str, float]`: R@K in percent, the median rank MdR and the mean rank MnR.
     """
     metrics = {f"{direction}_R@{k}": float((ranks <= k).mean() * 100) for k in RECALL_AT}
     metrics[f"{direction}_MdR"] = float(np.median(ranks))
@@ -157,19 +205,20 @@ def rank_metrics(ranks: np.ndarray, direction: str) -> dict[str, float]:
 
 
 def rank_both_ways(similarity, caption_to_video: Sequence[int] | None) -> dict[str, np.ndarray]:
-    """The ranks behind [`evaluate_retrieval`].
+    """Return the ranks that the metrics of [`evaluate_retrieval`] summarise.
 
     Args:
-        similarity (`torch.Tensor` or `numpy.ndarray` of shape `(num_captions, num_videos)`): Higher is more similar.
-        caption_to_video (`Sequence[int]`, *optional*): As in [`evaluate_retrieval`].
+        similarity (`torch.Tensor` or `numpy.ndarray` of shape `(num_captions, num_videos)`): Similarities.
+        caption_to_video (`Sequence[int]`, *optional*): See [`evaluate_retrieval`].
 
     Returns:
-        `dict[str, numpy.ndarray]`: `"t2v"`, one rank a caption, and `"v2t"`, one a video; in halves, from 1.
+        `dict[str, numpy.ndarray]`: `"t2v"`, one rank per caption, and `"v2t"`, one rank per video. Ranks start at 1,
+        in steps of a half.
 
     Raises:
         `ValueError`: See [`evaluate_retrieval`].
     """
-    similarity, caption_to_video = check_similarity(similarity, caption_to_video)
+    similarity, caption_to_video = to_arrays(similarity, caption_to_video)
     return {
         "t2v": ranks_per_caption(similarity, caption_to_video),
         "v2t": ranks_per_video(similarity, caption_to_video),
@@ -177,7 +226,7 @@ def rank_both_ways(similarity, caption_to_video: Sequence[int] | None) -> dict[s
 
 
 def metrics_of_ranks(ranks: dict[str, np.ndarray]) -> dict[str, float]:
-    """What [`evaluate_retrieval`] gives, from ranks.
+    """Compute the metrics of [`evaluate_retrieval`] from ranks.
 
     Args:
         ranks (`dict[str, numpy.ndarray]`): `"t2v"`, the rank of each caption's video, `"v2t"`, the rank of each
@@ -186,43 +235,57 @@ def metrics_of_ranks(ranks: dict[str, np.ndarray]) -> dict[str, float]:
     Returns:
         `dict[str, float]`: R@K in percent, MdR and MnR of each direction.
     """
-    return {
-        metric: value
-        for direction, of_direction in ranks.items()
-        for metric, value in rank_metrics(np.asarray(of_direction), direction).items()
-    }
+    metrics = {}
+    for direction, values in ranks.items():
+        metrics.update(rank_metrics(np.asarray(values), direction))
+    return metrics
 
 
 def twin_accuracy(
     similarity, caption_to_video: Sequence[int] | None, twins: Sequence[tuple[int, int]]
 ) -> dict[str, float]:
-    """How often an item is closer to its counterpart than to the counterpart's twin (the same events, reordered).
+    """Measure how often an item is more similar to its match than to the twin of its match.
 
-    A model that is blind to the order of time gets 50 %: it can't tell the two apart, and a tie counts half.
+    Twins are two videos of the same events in different order. A model that ignores temporal order cannot distinguish
+    them and gets 50 %, because a tie counts half.
 
     Args:
-        similarity (`torch.Tensor` or `numpy.ndarray` of shape `(num_captions, num_videos)`): Higher is more similar.
-        caption_to_video (`Sequence[int]`, *optional*): As in [`evaluate_retrieval`].
+        similarity (`torch.Tensor` or `numpy.ndarray` of shape `(num_captions, num_videos)`): Similarities.
+        caption_to_video (`Sequence[int]`, *optional*): See [`evaluate_retrieval`].
         twins (`Sequence[tuple[int, int]]`): Pairs of columns.
 
     Returns:
         `dict[str, float]`: `t2v_twin_accuracy` over the captions and `v2t_twin_accuracy` over the videos of the pairs,
         in percent; empty without twins.
-    """
+
+    Raises:
+        `ValueError`: See [`evaluate_retrieval`].
+
+    Example:
+
+    ```python
+    >>> import numpy as np
+    >>> from drl_tvr.evaluation import twin_accuracy
+
+    >>> twin_accuracy(np.array([[0.9, 0.8], [0.7, 0.6]]), caption_to_video=None, twins=[(0, 1)])
+    {'t2v_twin_accuracy': 50.0, 'v2t_twin_accuracy': 50.0}
+    ```"""
     if not twins:
         return {}
-    similarity, caption_to_video = check_similarity(similarity, caption_to_video)
-    other = {a: b for pair in twins for a, b in (pair, pair[::-1])}
-    best = {video: similarity[caption_to_video == video].max(axis=0) for video in other}
+    similarity, caption_to_video = to_arrays(similarity, caption_to_video)
+    twin_of = {}
+    for first, second in twins:
+        twin_of[first], twin_of[second] = second, first
+    best = {video: similarity[caption_to_video == video].max(axis=0) for video in twin_of}
     t2v = [
-        compare_scores(row[video], row[other[video]])
+        compare_scores(row[video], row[twin_of[video]])
         for row, video in zip(similarity, caption_to_video.tolist(), strict=True)
-        if video in other
+        if video in twin_of
     ]
-    v2t = [compare_scores(best[video][video], best[twin][video]) for video, twin in other.items()]
+    v2t = [compare_scores(best[video][video], best[twin][video]) for video, twin in twin_of.items()]
     return {"t2v_twin_accuracy": float(np.mean(t2v) * 100), "v2t_twin_accuracy": float(np.mean(v2t) * 100)}
 
 
 def compare_scores(right: float, wrong: float) -> float:
-    """1 when `right` is the higher score, 0.5 for a tie, 0 otherwise."""
+    """Return 1 when `right` is the higher score, 0.5 for a tie and 0 otherwise."""
     return float(right > wrong) + 0.5 * float(right == wrong)

@@ -1,48 +1,65 @@
-"""The result of one model on one split, as it is written to a file: metrics, intervals, ranks, and what made them."""
+"""Save and load the result of one model on one split: metrics, intervals, ranks and provenance."""
 
 import json
 import math
 import os
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 
-from .bootstrap import COVERED, NUM_RESAMPLES, bootstrap_intervals
-from .metrics import metrics_of_ranks
+from ..files import write_whole
+from .bootstrap import COVERED_PERCENT, NUM_RESAMPLES, bootstrap_intervals
+from .metrics import DIRECTIONS, metrics_of_ranks
 
 
 FORMAT_VERSION = 1
-BOOTSTRAP = {
+BOOTSTRAP_SETTINGS = {
     "resampled": "videos, each with all of its captions",
     "num_resamples": NUM_RESAMPLES,
     "seed": 0,
-    "covered_percent": COVERED,
+    "covered_percent": COVERED_PERCENT,
 }
+REQUIRED_TEXTS = {"data": ("benchmark", "split", "queries_sha256"), "model": ("name",)}
 
 
 class ResultError(ValueError):
-    """A result file that isn't one, or two that can't be compared; the message names them and what was found."""
+    """Invalid result file, or two results that cannot be compared; the message names the file and the field."""
 
 
 @dataclass
 class EvaluationResult:
-    """The result of one model on one split.
+    """Result of one model on one split.
 
     Args:
-        data (`dict`): From [`~evaluation.describe_data`]: benchmark, split, protocol, counts, hashes.
-        model (`dict`): From [`~evaluation.describe_model`].
-        metrics (`dict[str, float]`): As [`evaluate_retrieval`] names them; of plain scores, without any normalisation.
-        intervals (`dict[str, tuple[float, float]]`): Their 95 % intervals, from
+        data (`dict`): Provenance of the split, from [`~evaluation.describe_data`]: benchmark, split, protocol, counts,
+            hashes. A training run adds `train`, the provenance of its training split.
+        model (`dict`): Provenance of the model, from [`~evaluation.describe_model`]. A training run adds `chosen_on`,
+            the split on which the checkpoint was chosen.
+        metrics (`dict[str, float]`): Metrics as [`evaluate_retrieval`] names them, of scores without normalisation;
+            with twins also those of [`~evaluation.twin_accuracy`].
+        intervals (`dict[str, tuple[float, float]]`): 95 % intervals of the metrics, from
             [`~evaluation.bootstrap_intervals`].
-        ranks (`dict[str, list[float]]`): `"t2v"`, one a caption, and `"v2t"`, one a video.
-        caption_to_video (`list[int]`): Which video each caption belongs to.
-        normalized (`dict[str, dict]`, *optional*): By the name of a normalisation, `metrics`, `intervals` and `ranks`
-            of its scores, what it `needs`, its `settings`, and the `values` of settings that are rules.
-        versions (`dict[str, str]`, *optional*): From [`~evaluation.library_versions`].
-    """
+        ranks (`dict[str, list[float]]`): `"t2v"`, one rank per caption, and `"v2t"`, one rank per video.
+        caption_to_video (`list[int]`): Index of the video that each caption belongs to.
+        normalized (`dict[str, dict]`, *optional*): For each score normalisation, by its name: `metrics`, `intervals`
+            and `ranks` of its scores, the extra inputs that it `needs`, its `settings`, and the `values` of settings
+            that are rules.
+        versions (`dict[str, str]`, *optional*): Versions of the libraries, from [`~evaluation.library_versions`].
+
+    Example:
+
+    ```python
+    >>> from drl_tvr.evaluation import EvaluationResult, make_result
+
+    >>> data = {"benchmark": "mine", "split": "test", "queries_sha256": "..."}
+    >>> ranks = {"t2v": [1, 2, 1], "v2t": [1, 1, 1]}
+    >>> result = make_result(ranks, [0, 1, 2], data, model={"name": "my-model"}, versions={})
+    >>> path = result.save("test_results.json")
+    >>> round(EvaluationResult.load(path).metrics["t2v_R@1"], 1)
+    66.7
+    ```"""
 
     data: dict
     model: dict
@@ -55,72 +72,62 @@ class EvaluationResult:
 
     @property
     def name(self) -> str:
-        """What to call it in a table or a picture: the last part of the model's name."""
+        """Short name for tables and pictures: the last part of the model's name."""
         return Path(self.model["name"]).name or self.model["name"]
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write the file, which appears under its name only when it is whole.
+        """Write the result to a JSON file.
 
         Args:
-            path (`str` or `os.PathLike`): A JSON file; an earlier one is replaced.
+            path (`str` or `os.PathLike`): The file; an earlier one is replaced once the new one is whole.
 
         Returns:
             `Path`: The file.
 
         Raises:
-            `OSError`: When it can't be written.
+            `OSError`: When the file cannot be written; an earlier file is then unchanged.
         """
-        path = Path(path)
-        content = {"format_version": FORMAT_VERSION, "post_processing": "none", "bootstrap": BOOTSTRAP, **asdict(self)}
+        header = {"format_version": FORMAT_VERSION, "post_processing": "none", "bootstrap": BOOTSTRAP_SETTINGS}
+        content = {**header, **asdict(self)}
         lines = [f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in content.items()]
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write("{\n" + ",\n".join(lines) + "\n}\n")
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-        return path
+        return write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "EvaluationResult":
-        """Read a file, and check that it is a result whose metrics follow from its ranks.
+        """Read a result, and check that its metrics follow from its ranks.
 
         Args:
-            path (`str` or `os.PathLike`): What [`~evaluation.EvaluationResult.save`] wrote.
+            path (`str` or `os.PathLike`): A file of [`~evaluation.EvaluationResult.save`].
 
         Returns:
             [`~evaluation.EvaluationResult`]: The result.
 
         Raises:
-            `ResultError`: When it is something else; names the file, the field and what was found.
-            `OSError`: When it can't be read.
+            [`~evaluation.ResultError`]: When the file is not a result, or is inconsistent.
+            `OSError`: When the file cannot be read.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
         except ValueError as error:
             raise ResultError(f"{path} is not JSON: {error}.") from error
         if not isinstance(content, dict) or "format_version" not in content:
-            raise ResultError(f"{path} is no result of `drl-tvr evaluate`: it has no `format_version`.")
-        if content["format_version"] != FORMAT_VERSION:
-            raise ResultError(f"{path}: `format_version` is {content['format_version']!r}, expected {FORMAT_VERSION}.")
-        if content.get("post_processing") != "none":
-            raise ResultError(f"{path}: `post_processing` is {content.get('post_processing')!r}, expected 'none'.")
+            raise ResultError(f"{path} is not a result of `drl-tvr evaluate`: it has no `format_version`.")
+        for key, expected in {"format_version": FORMAT_VERSION, "post_processing": "none"}.items():
+            if content.get(key) != expected:
+                raise ResultError(f"{path}: `{key}`: found {content.get(key)!r}, expected {expected!r}.")
         for item in fields(cls):
             expected = list if item.name == "caption_to_video" else dict
             if not isinstance(content.get(item.name), expected):
                 found = type(content[item.name]).__name__ if item.name in content else "nothing"
-                raise ResultError(f"{path}: `{item.name}` is {found}, expected a {expected.__name__}.")
-        for name, keys in {"data": ("benchmark", "split", "queries_sha256"), "model": ("name",)}.items():
+                raise ResultError(f"{path}: `{item.name}`: found {found}, expected a {expected.__name__}.")
+        for name, keys in REQUIRED_TEXTS.items():
             for key in keys:
                 if not isinstance(content[name].get(key), str):
-                    raise ResultError(f"{path}: `{name}` has no text `{key}`.")
+                    raise ResultError(f"{path}: `{name}.{key}`: found {content[name].get(key)!r}, expected a text.")
         result = cls(**{item.name: content[item.name] for item in fields(cls)})
-        check_scores(path, "", {"t2v", "v2t"}, content, result.caption_to_video)
+        check_scores(f"{path}: ", content, result.caption_to_video, needed=set(DIRECTIONS))
         for name, scores in result.normalized.items():
-            check_scores(path, f"normalized.{name}.", set(), scores, result.caption_to_video)
+            check_scores(f"{path}: `normalized.{name}`, ", scores, result.caption_to_video)
         return result
 
 
@@ -132,65 +139,77 @@ def make_result(
     versions: dict[str, str],
     more_metrics: dict[str, float] | None = None,
 ) -> EvaluationResult:
-    """The result of plain scores.
+    """Make the result of scores without normalisation.
 
     Args:
-        ranks (`dict[str, Sequence[float]]`): Of both directions, `"t2v"` and `"v2t"`.
-        caption_to_video (`Sequence[int]`): Which video each caption belongs to.
+        ranks (`dict[str, Sequence[float]]`): Ranks of both directions, `"t2v"` and `"v2t"`.
+        caption_to_video (`Sequence[int]`): Index of the video that each caption belongs to.
         data, model, versions (`dict`): From [`~evaluation.describe_data`], [`~evaluation.describe_model`] and
             [`~evaluation.library_versions`].
-        more_metrics (`dict[str, float]`, *optional*): Of the same scores, without an interval.
+        more_metrics (`dict[str, float]`, *optional*): More metrics of the same scores, which get no interval.
 
     Returns:
-        [`~evaluation.EvaluationResult`]: With metrics and their 95 % intervals.
+        [`~evaluation.EvaluationResult`]: The metrics with their 95 % intervals, and the arguments.
 
     Raises:
-        `ValueError`: When ranks and captions don't fit.
+        `ValueError`: When the number of ranks is not the number of captions or videos.
     """
     scores = score_ranks(ranks, caption_to_video)
     scores["metrics"].update(more_metrics or {})
-    owners = [int(video) for video in caption_to_video]
-    return EvaluationResult(data=data, model=model, caption_to_video=owners, versions=versions, **scores)
+    columns = [int(video) for video in caption_to_video]
+    return EvaluationResult(data=data, model=model, caption_to_video=columns, versions=versions, **scores)
 
 
 def score_ranks(ranks: dict[str, Sequence[float]], caption_to_video: Sequence[int]) -> dict[str, dict]:
-    """`metrics`, `intervals` and `ranks` of one set of scores, as plain values."""
+    """Compute `metrics` and `intervals` of `ranks`; all three are returned as plain values."""
     return {
         "metrics": metrics_of_ranks(ranks),
-        "intervals": bootstrap_intervals(ranks, caption_to_video, NUM_RESAMPLES, BOOTSTRAP["seed"]),
-        "ranks": {direction: np.asarray(of, dtype=np.float64).tolist() for direction, of in ranks.items()},
+        "intervals": bootstrap_intervals(ranks, caption_to_video, NUM_RESAMPLES, BOOTSTRAP_SETTINGS["seed"]),
+        "ranks": {name: np.asarray(values, dtype=np.float64).tolist() for name, values in ranks.items()},
     }
 
 
-def check_scores(path: str | os.PathLike, where: str, needed: set[str], scores: dict, owners: list[int]) -> None:
-    """Refuse scores that can't be of these captions, or metrics that aren't those of the ranks.
+def check_scores(where: str, scores: dict, caption_to_video: list[int], needed: Collection[str] = ()) -> None:
+    """Refuse ranks that do not fit the captions, and metrics that do not follow from the ranks.
+
+    Args:
+        where (`str`): Beginning of the messages: the file and the part of it.
+        scores (`dict`): `metrics`, `intervals` and `ranks` as read from the file.
+        caption_to_video (`list[int]`): Index of each caption's video, as read from the file.
+        needed (`Collection[str]`, *optional*): Directions that must be there.
 
     Raises:
-        `ResultError`: Names the file and the field.
+        [`~evaluation.ResultError`]: When a field is missing or inconsistent.
     """
-    if not all(isinstance(scores.get(key), dict) for key in ("metrics", "intervals", "ranks")):
-        raise ResultError(f"{path}: `{where[:-1]}` has no `metrics`, `intervals` and `ranks`.")
-    if not owners or not all(type(video) is int for video in owners) or set(owners) != set(range(max(owners) + 1)):
-        raise ResultError(f"{path}: `caption_to_video` must hold the integers from 0 to one less than the videos.")
+    for key in ("metrics", "intervals", "ranks"):
+        if not isinstance(scores.get(key), dict):
+            raise ResultError(f"{where}`{key}`: found {type(scores.get(key)).__name__}, expected a dict.")
+    videos = set(caption_to_video) if all(type(video) is int for video in caption_to_video) else set()
+    if not videos or videos != set(range(max(videos) + 1)):
+        raise ResultError(
+            f"{where}`caption_to_video`: found {caption_to_video[:5]} ..., expected every integer from 0 to the "
+            "number of videos minus 1."
+        )
     ranks = scores["ranks"]
-    lengths = {"t2v": len(owners), "v2t": max(owners) + 1}
-    if not ranks or not set(ranks) <= set(lengths) or not needed <= set(ranks):
-        raise ResultError(f"{path}: `{where}ranks` has {', '.join(ranks) or 'nothing'}, expected t2v and v2t.")
-    for direction, of_direction in ranks.items():
-        if not isinstance(of_direction, list) or len(of_direction) != lengths[direction]:
-            raise ResultError(f"{path}: `{where}ranks.{direction}` must hold {lengths[direction]} ranks.")
-        for index, rank in enumerate(of_direction):
-            if type(rank) not in (int, float) or not 1 <= rank <= lengths["v2t"]:
+    num_queries = {"t2v": len(caption_to_video), "v2t": len(videos)}
+    if not ranks or not set(ranks) <= set(num_queries) or not set(needed) <= set(ranks):
+        raise ResultError(f"{where}`ranks`: found {', '.join(ranks) or 'nothing'}, expected {', '.join(num_queries)}.")
+    for direction, values in ranks.items():
+        if not isinstance(values, list) or len(values) != num_queries[direction]:
+            found = len(values) if isinstance(values, list) else type(values).__name__
+            raise ResultError(f"{where}`ranks.{direction}`: found {found}, expected {num_queries[direction]} ranks.")
+        for index, rank in enumerate(values):
+            if type(rank) not in (int, float) or not 1 <= rank <= len(videos):
                 raise ResultError(
-                    f"{path}: `{where}ranks.{direction}` has {rank!r} at {index}, expected 1 to {lengths['v2t']}."
+                    f"{where}`ranks.{direction}[{index}]`: found {rank!r}, expected a number from 1 to {len(videos)}."
                 )
     for metric, value in metrics_of_ranks(ranks).items():
         found = scores["metrics"].get(metric)
         if type(found) not in (int, float) or not math.isclose(found, value, rel_tol=1e-6, abs_tol=1e-6):
-            raise ResultError(f"{path}: `{where}metrics` says {found!r} for {metric}, its ranks say {value}.")
+            raise ResultError(f"{where}`metrics.{metric}`: found {found!r}, expected {value}, as the ranks say.")
         ends = scores["intervals"].get(metric)
         if not isinstance(ends, list) or [type(end) for end in ends] != [float, float]:
-            raise ResultError(f"{path}: `{where}intervals` has {ends!r} for {metric}, expected its two ends.")
+            raise ResultError(f"{where}`intervals.{metric}`: found {ends!r}, expected the two ends of an interval.")
 
 
 __all__ = ["EvaluationResult", "ResultError", "make_result"]

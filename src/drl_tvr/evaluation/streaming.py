@@ -7,7 +7,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..model.modeling_drl import DRLFeatures, DRLModel
-from .metrics import check_owners
+from .metrics import to_columns
 from .retrieval import BLOCK_SIZE, item_blocks, take_features
 
 
@@ -72,7 +72,7 @@ def stream_ranks(
     """
     columns = [block.numpy() for block in item_blocks(model, videos, block_size)]
     num_captions, num_videos = sum(map(len, item_blocks(model, texts, block_size))), sum(map(len, columns))
-    owners = check_owners(caption_to_video, num_captions, num_videos)
+    owners = to_columns(caption_to_video, num_captions, num_videos)
     rows = list(caption_blocks(owners, block_size))
 
     def score(captions: np.ndarray, candidates: np.ndarray) -> np.ndarray:

@@ -1,11 +1,10 @@
 """Results and comparisons as text for a terminal."""
 
-from .bootstrap import COVERED, PairedDifference
+from .bootstrap import COVERED_PERCENT, PairedDifference
+from .metrics import DIRECTIONS, METRICS
 from .results import EvaluationResult
 
 
-METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
-DIRECTIONS = {"t2v": "text to video", "v2t": "video to text"}
 NO_WIDTH = "An interval without width is no certainty: resampling can't show what never occurred."
 
 
@@ -37,8 +36,8 @@ def format_result(result: EvaluationResult) -> str:
         lines += format_scores(scores["metrics"], scores["intervals"])
     lines += [
         "",
-        f"Below each figure: its {COVERED} % interval by a bootstrap over videos. It tells what other test queries "
-        "would change,",
+        f"Below each figure: its {COVERED_PERCENT} % interval by a bootstrap over videos. It tells what other "
+        "test queries would change,",
         "not what another training seed would.",
     ]
     scored = (result.intervals, *(scores["intervals"] for scores in result.normalized.values()))
@@ -100,7 +99,7 @@ def format_comparison(
     for key in ("fps", "max_frames", "max_words"):
         if first.model.get(key) != second.model.get(key):
             lines.append(f"A has {key} {first.model.get(key)}, B has {second.model.get(key)}.")
-    lines += ["", f"{'':10}{'A':>9}{'B':>9}{'B - A':>9}{f'{COVERED} % interval':>20}"]
+    lines += ["", f"{'':10}{'A':>9}{'B':>9}{'B - A':>9}{f'{COVERED_PERCENT} % interval':>20}"]
     verdicts = {"first": "A is better, beyond noise", "second": "B is better, beyond noise", None: "within noise"}
     for metric, of in differences.items():
         ends = f"{of.low:+.2f} to {of.high:+.2f}"

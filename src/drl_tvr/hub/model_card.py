@@ -12,13 +12,13 @@ import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import TrainingArguments
 
+from ..evaluation.metrics import DIRECTIONS, METRICS
 from ..model.configuration_drl import DRLConfig
 from ..model.processing_drl import DRLProcessor
 from .cost import ModelCost
 
 
 TEMPLATE = Path(__file__).parent / "model_card.md.j2"
-METRICS = ("R@1", "R@5", "R@10", "MdR", "MnR")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -145,7 +145,7 @@ def write_model_card(folder: str | os.PathLike, *args, **kwargs) -> Path:
 
 def metric_names() -> list[str]:
     """The metrics of the table."""
-    return [f"{direction}_{metric}" for direction in ("t2v", "v2t") for metric in METRICS]
+    return [f"{direction}_{metric}" for direction in DIRECTIONS for metric in METRICS]
 
 
 def model_index(benchmark: str, split: str, metrics: dict[str, float]) -> list[EvalResult]:

@@ -1,0 +1,67 @@
+"""A model loads only when its checkpoint holds exactly the weights of its configuration."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from drl_tvr.evaluation.trained_model import load_trained
+
+
+@pytest.fixture
+def folder(make_tiny_model, tmp_path: Path) -> Path:
+    make_tiny_model().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def change_weights(folder: Path, change) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_whole_checkpoint_loads_as_it_was_saved(folder, make_tiny_model):
+    model = load_trained(folder)
+    assert not model.training
+    torch.testing.assert_close(model.state_dict(), make_tiny_model().state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda weights: weights.pop("logit_scale"), "found weights that are missing (1, e.g. logit_scale"),
+        (
+            lambda weights: weights.update({"other.weight": torch.zeros(2)}),
+            "found weights that are unknown to config.json (1, e.g. other.weight",
+        ),
+        (
+            lambda weights: weights.update({"text_projection.weight": torch.zeros(2, 2)}),
+            "found weights that are of another shape than config.json says (1, e.g. ('text_projection.weight'",
+        ),
+    ],
+)
+def test_other_weights_than_the_configuration_s_are_refused(change, found, folder):
+    change_weights(folder, change)
+    with pytest.raises(ValueError, match=re.escape(f"{folder} is not a trained DRL model: {found}")):
+        load_trained(folder)
+
+
+def test_a_weight_of_another_configuration_is_refused(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "interaction": "ti"}))
+    with pytest.raises(ValueError, match=r"weights that are unknown to config.json \(8, e.g. frame_token_weights"):
+        load_trained(folder)
+
+
+def test_damaged_weights_are_named(folder):
+    (folder / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(ValueError, match=re.escape(f"{folder} cannot be loaded: ")):
+        load_trained(folder)
+
+
+def test_no_checkpoint_is_an_error_of_the_system(tmp_path):
+    with pytest.raises(OSError, match="no file named model.safetensors"):
+        load_trained(tmp_path)
