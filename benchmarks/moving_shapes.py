@@ -24,16 +24,16 @@ from tqdm import tqdm
 
 TRAIN = Path(__file__).parents[1] / "examples" / "train_tvr.py"
 ROWS = {
-    "DP": ["--interaction", "dp", "--cdcr", "none"],
-    "TI": ["--interaction", "ti", "--cdcr", "none"],
-    "WTI": ["--interaction", "wti", "--cdcr", "none"],
-    "WTI + CDCR": ["--interaction", "wti", "--cdcr", "weighted"],
+    "DP": ["--model.interaction", "dp", "--model.cdcr", "none"],
+    "TI": ["--model.interaction", "ti", "--model.cdcr", "none"],
+    "WTI": ["--model.interaction", "wti", "--model.cdcr", "none"],
+    "WTI + CDCR": ["--model.interaction", "wti", "--model.cdcr", "weighted"],
 }
 METRICS = {
-    "t2v R@1": "test_t2v_R@1",
-    "t2v R@5": "test_t2v_R@5",
-    "v2t R@1": "test_v2t_R@1",
-    "twins": "test_t2v_twin_accuracy",
+    "t2v R@1": "t2v_R@1",
+    "t2v R@5": "t2v_R@5",
+    "v2t R@1": "v2t_R@1",
+    "twins": "t2v_twin_accuracy",
 }
 
 
@@ -49,7 +49,7 @@ def run(name: str, flags: list[str], seed: int, max_steps: int, folder: Path, th
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
-        metrics = json.loads((output_dir / "test_results.json").read_text())
+        metrics = json.loads((output_dir / "test_results.json").read_text())["metrics"]
         metrics["seconds"] = time.monotonic() - start
         done_file.write_text(json.dumps(metrics, indent=2))
     return json.loads(done_file.read_text())
@@ -74,7 +74,7 @@ def main() -> None:
     for temporal_encoder in ("none", "transformer"):
         for name, flags in ROWS.items():
             title = f"{name}, temporal transformer" if temporal_encoder == "transformer" else name
-            rows[title] = [*flags, "--temporal_encoder", temporal_encoder]
+            rows[title] = [*flags, "--model.temporal_encoder", temporal_encoder]
     jobs = [(title, flags, seed) for seed in range(args.seeds) for title, flags in rows.items()]
     found: dict[str, list[dict[str, float]]] = {title: [] for title in rows}
     threads = max(1, (os.cpu_count() or 1) // args.parallel)

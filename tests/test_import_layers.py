@@ -34,7 +34,7 @@ LAYERS = (
     ("explanation", "only", ("model", "files")),
     # 3. Evaluation and training know no benchmark.
     ("evaluation", "only", ("model", "files", *LOADING)),
-    ("hub", "only", ("model", "files")),
+    ("hub", "only", ("model", "files", "evaluation")),
     ("training", "only", ("model", "files", "evaluation", "hub", *LOADING)),
 )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, CLIPTokenizer
 
-from drl_tvr.data.tokenizer import END, START, train_clip_tokenizer
+from drl_tvr.data.tokenizer import END, START, load_clip_tokenizer, train_clip_tokenizer
 
 
 CAPTIONS = [
@@ -84,7 +84,7 @@ def test_the_vocabulary_is_no_larger_than_asked_for(tmp_path, tokenizer):
 
 @pytest.mark.parametrize("size", [0, 513])
 def test_a_vocabulary_too_small_for_the_bytes_is_an_error(size, tmp_path):
-    with pytest.raises(ValueError, match=f"`vocab_size` must be at least 514 .* got {size}"):
+    with pytest.raises(ValueError, match=f"`vocab_size`: found {size}, expected at least 514"):
         train_clip_tokenizer(CAPTIONS, tmp_path / "made", vocab_size=size)
     assert not (tmp_path / "made").exists()
 
@@ -102,8 +102,14 @@ def test_saving_and_loading_changes_nothing(tokenizer, tmp_path):
         assert loaded(sentence)["input_ids"] == tokenizer(sentence)["input_ids"]
 
 
+def test_a_folder_without_a_tokenizer_is_refused(folder, tokenizer, tmp_path):
+    assert load_clip_tokenizer(folder).get_vocab() == tokenizer.get_vocab()
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}: found no CLIP tokenizer, expected vocab"):
+        load_clip_tokenizer(tmp_path)
+
+
 def words(tokenizer: CLIPTokenizer, sentence: str) -> list[str]:
-    """The words that a sentence is cut into, whatever their tokens."""
+    """Return the words that a sentence is split into, whatever their tokens are."""
     found, word = [], ""
     for token in tokenizer.tokenize(sentence):
         word += token
@@ -122,7 +128,7 @@ def test_sentences_are_cut_into_words_as_clip_cuts_them(sentence, tokenizer, sha
 
 
 def test_merges_are_learned_within_clips_words_and_so_are_all_used(tmp_path):
-    # CLIP takes digits one by one and letters apart from digits: "7x" and "42" are no words that a merge could serve.
+    # CLIP takes digits one by one and letters apart from digits: "7x" and "42" are not words that a merge could serve.
     tokenizer = train_clip_tokenizer(["7x42 they're"] * 50, tmp_path, vocab_size=530)
     merges = (tmp_path / "merges.txt").read_text().splitlines()[1:]
     assert merges

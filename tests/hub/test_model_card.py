@@ -2,16 +2,17 @@
 
 import importlib.util
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from hub_server import serve_hub
 from huggingface_hub import HfApi, ModelCard
+from transformers import TrainerState
 
 from drl_tvr import DRLConfig, DRLTrainer, DRLTrainingArguments, load_benchmark
-from drl_tvr.hub import make_model_card, measure_cost, sampling_of, write_model_card
+from drl_tvr.evaluation import EvaluationResult
+from drl_tvr.hub import make_model_card, measure_cost, write_model_card
 
 
 REPOSITORY = Path(__file__).parents[2]
@@ -29,23 +30,29 @@ PROVENANCE = {
     "num_captions": 998,
 }
 SAMPLING = {"fps": 1, "max_frames": 12, "max_words": 32}
+TRAINED = TrainerState(global_step=10)
+
+
+def make_facts(metrics=METRICS, intervals=None, provenance=None, chosen_on="validation") -> EvaluationResult:
+    """Makes a result with these facts, as far as a card shows them."""
+    model = {**SAMPLING, "chosen_on": chosen_on}
+    return EvaluationResult({**PROVENANCE, **(provenance or {})}, model, metrics, intervals or {}, {}, [])
 
 
 @pytest.fixture
 def make_card(tmp_path):
     """Makes a card of a run, with other facts where given."""
 
-    def make(config: DRLConfig | None = None, provenance: dict | None = None, **facts) -> ModelCard:
+    def make(config: DRLConfig | None = None, result: dict | None = None, **facts) -> ModelCard:
         args = DRLTrainingArguments(str(tmp_path), report_to="none", use_cpu=True, seed=7)
-        facts = {"steps": 10, "metrics": METRICS, "clip": "openai/clip-vit-base-patch32", **facts}
-        provenance = {**PROVENANCE, **(provenance or {})}
-        return make_model_card("me/drl-b32", config or DRLConfig(), args, SAMPLING, provenance, **facts)
+        facts = {"state": TRAINED, "finetuned_from": "openai/clip-vit-base-patch32", **facts}
+        return make_model_card("me/drl-b32", config or DRLConfig(), args, make_facts(**(result or {})), **facts)
 
     return make
 
 
 def row(card: ModelCard, title: str) -> str:
-    """What the table says in a row."""
+    """Returns what the table says in a row."""
     (found,) = re.findall(rf"^\| {re.escape(title)} \| (.*) \|$", card.text, re.MULTILINE)
     return found
 
@@ -71,7 +78,7 @@ def test_the_metadata_is_what_the_hub_shows(make_card, monkeypatch, tmp_path):
 
 
 def test_results_stand_with_their_intervals_counts_and_protocol(make_card):
-    card = make_card(intervals={"t2v_R@1": (37.04, 42.96), "t2v_MnR": (8.0, 10.5)})
+    card = make_card(result={"intervals": {"t2v_R@1": (37.04, 42.96), "t2v_MnR": (8.0, 10.5)}})
     assert row(card, "text to video") == "40.0 (37.0 to 43.0) | 60.0 | 70.0 | 2.0 | 9.2 (8.0 to 10.5)"
     assert row(card, "video to text") == "41.0 | 61.0 | 71.0 | 2.0 | 9.2"
     text = " ".join(card.text.split())
@@ -79,26 +86,27 @@ def test_results_stand_with_their_intervals_counts_and_protocol(make_card):
     assert "Protocol: MSR-VTT 1k-A." in text and "No score normalisation" in text and "95 % intervals" in text
     assert "best t2v_R@1 on the validation split" in text and row(card, "seed") == "7"
     whole = {"num_videos": 1000, "num_captions": 1000}
-    assert "1000 videos, all of them found." in make_card(provenance=whole).text
-    assert "should be is not known" in make_card(provenance={"expected_videos": None}).text
-    assert "**on the test split itself**" in make_card(chosen_on="test").text
-    assert "The checkpoint is the last one." in make_card(chosen_on=None).text
-    assert row(make_card(kept_step=4), "steps") == "10, kept: step 4" and row(card, "steps") == "10"
-    assert "Scores are normalised at test time: DSL." in make_card(score_normalization="DSL").text
+    assert "1000 videos, all of them found." in make_card(result={"provenance": whole}).text
+    assert "should be is not known" in make_card(result={"provenance": {"expected_videos": None}}).text
+    assert "**on the test split itself**" in make_card(result={"chosen_on": "test"}).text
+    assert "The checkpoint is the last one." in make_card(result={"chosen_on": None}).text
+    kept = make_card(state=TrainerState(global_step=10, best_global_step=4))
+    assert row(kept, "steps") == "10, kept: step 4" and row(card, "steps") == "10"
 
 
 def test_what_was_not_given_is_missing_and_said_to_be(make_card):
-    card = make_card(metrics=None)
+    card = make_card(result={"metrics": {}})
     assert "The model was not evaluated after training." in card.text and "eval_results" not in card.content
     assert "model-index" not in card.content and "Not measured." in card.text
     assert row(card, "duration") == "not recorded"
     assert "Intervals were not computed." in make_card().text
-    assert "no certainty" not in make_card(intervals={"t2v_R@1": (37.04, 42.96)}).text
-    assert "no certainty" in make_card(intervals={"t2v_R@1": (100.0, 100.0)}).text
-    with pytest.raises(ValueError, match="has no v2t_MnR; it has t2v_MdR"):
-        make_card(metrics={name: value for name, value in METRICS.items() if name != "v2t_MnR"})
-    with pytest.raises(ValueError, match="`metrics` without `steps`"):
-        make_card(steps=None)
+    assert "not certainty" not in make_card(result={"intervals": {"t2v_R@1": (37.04, 42.96)}}).text
+    assert "not certainty" in make_card(result={"intervals": {"t2v_R@1": (100.0, 100.0)}}).text
+    with pytest.raises(ValueError, match="found no v2t_MnR, expected all of t2v_R@1"):
+        make_card(result={"metrics": {name: value for name, value in METRICS.items() if name != "v2t_MnR"}})
+    with pytest.raises(ValueError, match="`state`: found nothing, expected the state of the training"):
+        make_card(state=None)
+    assert "**Not trained.**" in make_card(state=None, result={"metrics": {}}).text
 
 
 @pytest.mark.parametrize(
@@ -118,15 +126,15 @@ def test_the_settings_of_the_method_are_those_of_the_model(fields, title, said, 
 
 def test_a_folder_on_this_machine_is_no_base_model(make_card, tmp_path):
     (tmp_path / "clip").mkdir()
-    card = make_card(clip=str(tmp_path / "clip"))
+    card = make_card(finetuned_from=str(tmp_path / "clip"))
     assert "base_model" not in card.data.to_dict() and row(card, "towers") == "from `clip`"
     assert str(tmp_path / "clip") not in card.content
 
 
 def test_a_licence_is_known_only_where_all_is_of_the_package(make_card):
-    bundled = {"benchmark": "moving-shapes"}
-    assert make_card(provenance=bundled, clip=None).data.license == "apache-2.0"
-    assert make_card(provenance=bundled).data.license is None
+    bundled = {"provenance": {"benchmark": "moving-shapes"}}
+    assert make_card(result=bundled, finetuned_from=None).data.license == "apache-2.0"
+    assert make_card(result=bundled).data.license is None
     assert make_card(license="mit").data.license == "mit"
 
 
@@ -143,7 +151,7 @@ def test_the_cost_is_that_of_the_model_as_it_is(interaction, make_tiny_model, ti
     assert half.dtype == "bfloat16" and half.bytes_per_video < cost.bytes_per_video
     card = make_card(cost=cost)
     assert row(card, "parameters") == f"{cost.num_parameters:,}"
-    assert row(card, "keep an encoded clip") == "792 bytes"
+    assert row(card, "store an encoded video") == "792 bytes"
 
 
 def test_the_code_of_a_card_runs(make_tiny_model, tiny_processor, make_video, monkeypatch, tmp_path):
@@ -153,9 +161,8 @@ def test_the_code_of_a_card_runs(make_tiny_model, tiny_processor, make_video, mo
     monkeypatch.chdir(tmp_path)
     make_video("clip.mp4")
     args = DRLTrainingArguments("outputs/run", report_to="none", use_cpu=True)
-    path = write_model_card(
-        args.output_dir, args.output_dir, model.config, args, sampling_of(tiny_processor), PROVENANCE, steps=1
-    )
+    result = make_facts(metrics={})
+    path = write_model_card(args.output_dir, args.output_dir, model.config, args, result, state=TRAINED)
     (code,) = re.findall(r"^```python\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
     names: dict = {}
     *statements, last = code.strip().splitlines()
@@ -199,11 +206,8 @@ def test_the_trainer_writes_the_card_and_only_results_of_the_model_that_it_kept(
 def render():
     spec = importlib.util.spec_from_file_location("render", REPOSITORY / "model_cards" / "render.py")
     module = importlib.util.module_from_spec(spec)
-    path = list(sys.path)
     spec.loader.exec_module(module)
-    yield module
-    sys.path[:] = path
-    sys.modules.pop("train_tvr", None)
+    return module
 
 
 def test_the_cards_of_the_recipes_are_up_to_date_and_hold_no_results(render):
@@ -220,5 +224,6 @@ def test_the_cards_of_the_recipes_are_up_to_date_and_hold_no_results(render):
 
 
 def test_nothing_of_the_template_or_of_python_shows(make_card):
-    for facts in ({}, {"metrics": None}, {"steps": None, "metrics": None}, {"clip": None}):
+    nothing = {"metrics": {}}
+    for facts in ({}, {"result": nothing}, {"state": None, "result": nothing}, {"finetuned_from": None}):
         assert not re.search(r"0x[0-9a-f]{6,}|\{\{|\}\}|\{%|None\b(?! yet)", make_card(**facts).content)

@@ -10,11 +10,13 @@ import torch
 from client import ask_client, run_client, use_hub
 from hub_server import Hub, serve_hub
 from huggingface_hub import HfApi
+from transformers import TrainerState
 
 from drl_tvr import DRLConfig, DRLModel, DRLProcessor, DRLTrainer, DRLTrainingArguments, load_benchmark
 from drl_tvr.cli import main
-from drl_tvr.evaluation import describe_data, describe_model, make_result
-from drl_tvr.hub import PublishError, push_checkpoint, sampling_of, write_model_card
+from drl_tvr.evaluation import EvaluationResult
+from drl_tvr.evaluation.fingerprints import describe_processor
+from drl_tvr.hub import PublishError, push_checkpoint, write_model_card
 
 
 TEXTS = ["a dog runs", "the cat sleeps on a wall"]
@@ -76,7 +78,9 @@ def video(make_video) -> str:
 def write_card(folder: Path, model: DRLModel, processor: DRLProcessor, **kwargs) -> None:
     provenance = {"benchmark": "mine", "split": "test", "protocol": "", "num_videos": 1, "expected_videos": None}
     args = DRLTrainingArguments(str(folder), report_to="none", use_cpu=True)
-    write_model_card(folder, str(folder), model.config, args, sampling_of(processor), provenance, steps=2, **kwargs)
+    result = EvaluationResult(provenance, describe_processor(processor), {}, {}, {}, [])
+    state = TrainerState(global_step=2)
+    write_model_card(folder, str(folder), model.config, args, result, state=state, **kwargs)
 
 
 @pytest.fixture
@@ -411,18 +415,15 @@ def test_the_trainer_publishes_its_model_with_its_card_and_results(hub, make_tra
     trainer, test = make_trainer("alice/trained", hub_private_repo=True)
     trainer.train()
     metrics = trainer.evaluate(test, metric_key_prefix="test")
-    trainer.save_metrics("test", metrics, combined=False)
     trainer.save_model(_internal_call=True)
-    folder, processor = Path(trainer.args.output_dir), trainer.processing_class
-    about = describe_model(trainer.model, processor, folder)
-    make_result(trainer.ranks, test.caption_to_video, describe_data(test), about, {}).save(
-        folder / "test_evaluation.json"
-    )
+    folder = Path(trainer.args.output_dir)
+    trainer.last_result.model["name"] = folder.name
+    trainer.last_result.save(folder / "test_results.json")
     trainer.push_to_hub()
     repo = hub.repos["alice/trained"]
     assert repo.private and len(repo.commits) == 2  # the first is the Hub's own
     files = repo.files()
-    results = {"README.md", "test_results.json", "test_evaluation.json"}
+    results = {"README.md", "test_results.json"}
     assert set(files) == CODE | MODEL | PROCESSOR | {".gitattributes"} | results
     card = files["README.md"].decode()
     assert 'name = "alice/trained"' in card and "Test split of moving-shapes: 10 captions, 10 videos, all of" in card
@@ -431,7 +432,8 @@ def test_the_trainer_publishes_its_model_with_its_card_and_results(hub, make_tra
         "best t2v_R@1 on the validation split" in card
         and f"| steps | 2, kept: step {trainer.state.best_global_step} |" in card
     )
-    assert np.isclose(json.loads(files["test_results.json"])["test_t2v_R@1"], metrics["test_t2v_R@1"])
+    published = json.loads(files["test_results.json"])["metrics"]
+    assert np.isclose(published["t2v_R@1"], metrics["test_t2v_R@1"])
     # Neither the token nor a place on this machine: in what is published, in any commit, nor, the token, on disk.
     for commit in repo.commits:
         for name, content in repo.files(commit).items():

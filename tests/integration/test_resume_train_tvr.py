@@ -1,4 +1,4 @@
-"""The training example in two processes that a launcher started: one is killed, and the same command goes on."""
+"""The training example in two processes that a launcher started: one is killed, and the same command resumes."""
 
 import json
 import os
@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def ranks_of(recipe: Path) -> dict[str, int]:
-    """The training processes of a recipe, by rank."""
+    """Finds the training processes of a recipe, by rank."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -35,9 +35,11 @@ def test_a_launched_run_of_which_a_process_is_killed_ends_and_goes_on_and_is_fin
         "root": str(small_root),
         "frame_cache_dir": str(tmp_path / "cache"),
         "max_frames": 4,
-        "projection_dim": 32,
-        "text_config": tower,
-        "vision_config": {**tower, "image_size": 32, "patch_size": 8},
+        "model": {
+            "projection_dim": 32,
+            "text_config": tower,
+            "vision_config": {**tower, "image_size": 32, "patch_size": 8},
+        },
         "per_device_train_batch_size": 4,
         "max_steps": 20,
         "save_steps": 5,
@@ -66,18 +68,18 @@ def test_a_launched_run_of_which_a_process_is_killed_ends_and_goes_on_and_is_fin
     assert not (tmp_path / "out" / "test_results.json").exists()
 
     done = subprocess.run(command, **settings, stderr=subprocess.STDOUT, timeout=120)
-    assert done.returncode == 0 and "The run goes on from" in done.stdout, done.stdout[-3000:]
+    assert done.returncode == 0 and "The run resumes from" in done.stdout, done.stdout[-3000:]
     results = json.loads((tmp_path / "out" / "test_results.json").read_text())
     state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())
-    assert (state["global_step"], results["test_num_videos"]) == (20, 10)
+    assert (state["global_step"], results["data"]["num_videos"]) == (20, 10)
     assert [entry["step"] for entry in state["log_history"] if "eval_t2v_R@1" in entry] == list(range(5, 21, 5))
 
     weights = (tmp_path / "out" / "model.safetensors").stat()
-    # What changes no weight may still be asked of it: it is searched with, and the push is tried.
+    # What changes no weight can still be asked for: a search, and the push.
     asked = [*command, "--search", "a red circle", "--push_to_hub", "true", "--hub_model_id", "me/drl"]
     settings["env"] = {**environment, "HF_HUB_OFFLINE": "1"}
     again = subprocess.run(asked, **settings, stderr=subprocess.STDOUT, timeout=120)
-    assert again.stdout.count("This run is finished") == again.stdout.count('"a red circle"') == 1, again.stdout[
+    assert again.stdout.count("this run is finished") == again.stdout.count('"a red circle"') == 1, again.stdout[
         -3000:
     ]
     assert again.returncode != 0 and "Nothing is published to me/drl: HF_HUB_OFFLINE is set" in again.stdout

@@ -1,4 +1,4 @@
-"""Whose an output folder is: real processes that hold it, are killed, lose their launcher or see another disk."""
+"""An output folder belongs to one run: real processes lock it, are killed, lose their launcher or see another disk."""
 
 import errno
 import os
@@ -14,30 +14,29 @@ import pytest
 from drl_tvr import DRLTrainingArguments
 from drl_tvr.training import RunInProgressError, TrainingCheckpointError
 from drl_tvr.training.checkpointing import explained, rotate
-from drl_tvr.training.run import begin_run
+from drl_tvr.training.run import Run
 
 
 SOURCE = Path(__file__).parents[2] / "src"
-# What a rank of the training example does at first, and then work that takes long.
+# The first steps of the training example, and then work that takes long.
 RANK = """
 import os, sys, time
 from pathlib import Path
 from drl_tvr import DRLTrainingArguments
-from drl_tvr.training.output_folder import end_with_launcher
-from drl_tvr.training.run import begin_run
+from drl_tvr.training.run import Run
 
-end_with_launcher()
-args = DRLTrainingArguments(sys.argv[1], report_to="none", use_cpu=True)  # all: it makes the process group
+args = DRLTrainingArguments(sys.argv[1], report_to="none", use_cpu=True)
+run = Run.begin(args)
 rank = os.environ.get("RANK", "0")
-if rank == "0":
-    begin_run(args, {})
 Path(sys.argv[2], rank).write_text(str(os.getpid()))
 time.sleep(300)
 """
 
 
 def begin(folder: Path) -> tuple[str | None, bool]:
-    return begin_run(DRLTrainingArguments(str(folder), report_to="none", use_cpu=True), {})
+    """Begins a run of one process, also where a run of several was."""
+    run = Run.begin(DRLTrainingArguments(str(folder), report_to="none", use_cpu=True), overwrite=True)
+    return run.checkpoint, run.is_finished
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -94,9 +93,21 @@ def test_a_folder_is_one_runs_and_its_processes_end_with_their_launcher(launch, 
     wait_for(is_free, 20)
 
 
+def test_a_folder_is_free_again_when_its_run_is_dropped(tmp_path):
+    code = "import sys; from drl_tvr.training.output_folder import hold_folder; from pathlib import Path; "
+    code += "hold_folder(Path(sys.argv[1]))"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    run = Run.begin(DRLTrainingArguments(str(tmp_path), report_to="none", use_cpu=True))
+    held = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert held.returncode == 1 and "RunInProgressError" in held.stderr and f"process {os.getpid()}" in held.stderr
+    del run
+    assert subprocess.run(command, env=environment).returncode == 0
+
+
 def test_a_folder_that_cannot_be_made_says_whose_fault_it_is(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(NotADirectoryError, match="--output_dir can't be written .Not a directory.*file/out"):
+    with pytest.raises(NotADirectoryError, match="`output_dir` cannot be written .Not a directory.*file/out"):
         begin(tmp_path / "file" / "out")
 
 

@@ -47,7 +47,6 @@ def describe_model(model: DRLModel, processor: DRLProcessor, name_or_path: str |
     >>> described["name"], described["interaction"], list(described["sha256"])
     ('moving-shapes', 'wti', ['model.safetensors'])
     ```"""
-    video_processor = processor.video_processor
     return {
         "name": Path(name_or_path).resolve().name if Path(name_or_path).is_dir() else os.fspath(name_or_path),
         "sha256": hash_weights(name_or_path),
@@ -56,6 +55,20 @@ def describe_model(model: DRLModel, processor: DRLProcessor, name_or_path: str |
         "temporal_encoder": model.config.temporal_encoder,
         "padding_similarity": model.config.padding_similarity,
         "dtype": str(model.dtype).removeprefix("torch."),
+        **describe_processor(processor),
+    }
+
+
+def describe_processor(processor: DRLProcessor) -> dict:
+    """Describe how a processor samples videos and captions, in plain values for a JSON file.
+
+    Args:
+        processor ([`DRLProcessor`]): The processor.
+
+    Returns:
+        `dict`: `fps` (frames per second), `max_frames` (per video) and `max_words` (tokens per caption).
+    """
+    return {
         "fps": video_processor.fps,
         "max_frames": video_processor.max_frames,
         "max_words": processor.max_length,
@@ -146,4 +159,4 @@ def library_versions() -> dict[str, str]:
     }
 
 
-__all__ = ["describe_data", "describe_model", "hash_videos", "hash_weights", "library_versions"]
+__all__ = ["describe_data", "describe_model", "describe_processor", "hash_videos", "hash_weights", "library_versions"]

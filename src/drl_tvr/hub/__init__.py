@@ -1,7 +1,7 @@
-"""What is published of a model: its card, its cost, and the push to the Hub."""
+"""Publish a model: its card, its cost, and the push to the Hub."""
 
 from .cost import ModelCost, measure_cost
-from .model_card import make_model_card, sampling_of, write_model_card
+from .model_card import make_model_card, write_model_card
 from .push import PublishError, push_checkpoint
 
 
@@ -11,6 +11,5 @@ __all__ = [
     "make_model_card",
     "measure_cost",
     "push_checkpoint",
-    "sampling_of",
     "write_model_card",
 ]

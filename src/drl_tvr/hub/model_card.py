@@ -1,20 +1,19 @@
-"""The model card: what a run knows of its model, in a form that people and the Hub read."""
+"""Make the model card: what a run knows about its model, in a form for people and the Hub."""
 
 import os
 import platform
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from transformers import TrainingArguments
+from transformers import TrainerState, TrainingArguments
 
 from ..evaluation.metrics import DIRECTIONS, METRICS
+from ..evaluation.results import EvaluationResult
 from ..model.configuration_drl import DRLConfig
-from ..model.processing_drl import DRLProcessor
 from .cost import ModelCost
 
 
@@ -26,104 +25,94 @@ def make_model_card(
     name: str,
     config: DRLConfig,
     args: TrainingArguments,
-    sampling: dict[str, Any],
-    provenance: dict[str, Any],
+    result: EvaluationResult,
     *,
-    steps: int | None = None,
-    kept_step: int | None = None,
+    state: TrainerState | None = None,
     train_seconds: float | None = None,
-    metrics: dict[str, float] | None = None,
-    intervals: dict[str, tuple[float, float]] | None = None,
-    chosen_on: str | None = "validation",
-    score_normalization: str = "none",
-    clip: str | None = None,
     cost: ModelCost | None = None,
+    finetuned_from: str | None = None,
     license: str | None = None,
     tags: Sequence[str] = (),
 ) -> ModelCard:
-    """Make the card of a model, or of a recipe that no run has filled.
+    """Make the card of a model, or of a recipe that was not run yet.
 
-    What is not given is missing in the card, and the card says so.
+    The card says so where something is not given.
 
     Args:
-        name (`str`): Where the model is: a folder or a name on the Hub.
+        name (`str`): Folder of the model, or its name on the Hub.
         config ([`DRLConfig`]): The model's configuration.
         args ([`DRLTrainingArguments`]): The recipe.
-        sampling (`dict`): `fps`, `max_frames` and `max_words`, see [`~hub.sampling_of`].
-        provenance (`dict`): Of the split of the results, as [`RetrievalData`] gives it.
-        steps (`int`, *optional*): Training steps made; without them the card says that nothing was trained.
-        kept_step (`int`, *optional*): The step of the checkpoint that was kept, where one was chosen.
+        result ([`~evaluation.EvaluationResult`]): The result on the test split. Without metrics, the card takes from
+            it only the benchmark, the protocol, the sampling (`fps`, `max_frames` and `max_words` of `model`) and
+            `chosen_on` of `model`, the split that chose the checkpoint.
+        state (`TrainerState`, *optional*): State of the Trainer after training; without it, the card says that the
+            recipe was not trained.
         train_seconds (`float`, *optional*): Duration of the training.
-        metrics (`dict[str, float]`, *optional*): Named as [`evaluate_retrieval`] names them.
-        intervals (`dict[str, tuple[float, float]]`, *optional*): 95 % interval of a metric, by the same names.
-        chosen_on (`str`, *optional*, defaults to `"validation"`): The split that chose the checkpoint; `None` when it
-            is the last one.
-        score_normalization (`str`, *optional*, defaults to `"none"`): What was done to the scores before ranking.
-        clip (`str`, *optional*): The checkpoint that training started from, a name on the Hub or a folder.
-        cost ([`~hub.ModelCost`], *optional*): Measured.
-        license (`str`, *optional*): The weights' licence, as the Hub spells it. Known by itself only for a model from
-            scratch on the bundled benchmark, where all is this package's.
+        cost ([`~hub.ModelCost`], *optional*): Cost of the model, from [`~hub.measure_cost`].
+        finetuned_from (`str`, *optional*): Checkpoint that training started from, a name on the Hub or a folder.
+        license (`str`, *optional*): Licence of the weights, as the Hub spells it. Only a model that was trained from
+            scratch on the bundled benchmark has one by default, because all of it comes from this package.
         tags (`Sequence[str]`, *optional*): More tags for the Hub.
 
     Returns:
         `huggingface_hub.ModelCard`: The card.
 
     Raises:
-        `ValueError`: For results without training, or a metric that is missing.
-    """
-    trained = steps is not None
-    if metrics is not None and not trained:
-        raise ValueError("`metrics` without `steps`: a recipe that no run has filled has no results.")
-    missing = [x for x in metric_names() if metrics is not None and x not in metrics]
-    if missing:
-        raise ValueError(f"`metrics` has no {', '.join(missing)}; it has {', '.join(sorted(metrics))}.")
-    benchmark = Path(provenance["benchmark"]).stem
-    if license is None and clip is None and benchmark == "moving-shapes":
+        `ValueError`: When there are metrics without a state, or a metric is missing.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr import DRLConfig, DRLTrainingArguments
+    >>> from drl_tvr.evaluation import EvaluationResult
+    >>> from drl_tvr.hub import make_model_card
+
+    >>> data, sampling = {"benchmark": "msvd", "split": "test"}, {"fps": 1, "max_frames": 12, "max_words": 32}
+    >>> no_result = EvaluationResult(data, sampling, metrics={}, intervals={}, ranks={}, caption_to_video=[])
+    >>> args = DRLTrainingArguments("outputs/msvd", use_cpu=True)
+    >>> card = make_model_card("me/drl-msvd", DRLConfig(), args, no_result)
+    >>> card.data.model_name, "**Not trained.**" in card.text
+    ('drl-msvd', True)
+
+    ```"""
+    names = [f"{direction}_{metric}" for direction in DIRECTIONS for metric in METRICS]
+    missing = [metric for metric in names if metric not in result.metrics]
+    if result.metrics and missing:
+        raise ValueError(f"`result.metrics`: found no {', '.join(missing)}, expected all of {', '.join(names)}.")
+    if result.metrics and state is None:
+        raise ValueError("`state`: found nothing, expected the state of the training that `result` belongs to.")
+    benchmark = Path(result.data["benchmark"]).stem
+    if license is None and finetuned_from is None and benchmark == "moving-shapes":
         license = "apache-2.0"
-    if clip is not None and Path(clip).exists():
-        clip = Path(clip).resolve().name  # its place on this machine tells others nothing
-    device = args.device
-
-    def cell(metric: str) -> str:
-        value = f"{metrics[metric]:.1f}"
-        low, high = (intervals or {}).get(metric, (None, None))
-        return value if low is None else f"{value} ({low:.1f} to {high:.1f})"
-
+    if finetuned_from is not None and Path(finetuned_from).exists():
+        finetuned_from = Path(finetuned_from).resolve().name  # its place on this machine tells others nothing
     card_data = ModelCardData(
         library_name="transformers",
         pipeline_tag="feature-extraction",
         tags=list(dict.fromkeys(["text-video-retrieval", "video-retrieval", "drl", *tags])),
         license=license,
-        base_model=clip if clip and HUB_ID.fullmatch(clip) else None,
+        base_model=finetuned_from if finetuned_from and HUB_ID.fullmatch(finetuned_from) else None,
         model_name=Path(name).name,
-        eval_results=model_index(benchmark, provenance["split"], metrics) if metrics else None,
+        eval_results=[hub_result(result, metric, benchmark) for metric in names] if result.metrics else None,
     )
     return ModelCard.from_template(
         card_data,
         template_path=str(TEMPLATE),
-        title=f"DRL on {benchmark}",
         name=name,
         benchmark=benchmark,
         config=config,
         args=args,
-        sampling=sampling,
-        provenance=provenance,
-        trained=trained,
-        steps=steps,
-        kept_step=kept_step,
+        result=result,
+        state=state,
         train_seconds=train_seconds,
-        metrics=metrics,
-        intervals=intervals,
-        no_width=any("R@" in metric and low == high for metric, (low, high) in (intervals or {}).items()),
-        cell=cell,
-        chosen_on=chosen_on,
-        score_normalization=score_normalization,
-        clip=clip,
         cost=cost,
+        clip=finetuned_from,
         license=license,
-        batch_size=args.per_device_train_batch_size * (args.world_size if trained else 1),
+        directions=DIRECTIONS,
+        metric_names=METRICS,
+        zero_width=any("R@" in metric and low == high for metric, (low, high) in result.intervals.items()),
         schedule=getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type),
-        hardware=f"{args.world_size} x {device_name(device)}",
+        device=device_name(args.device),
         software=f"torch {torch.__version__}, transformers {transformers.__version__}",
     )
 
@@ -133,7 +122,7 @@ def write_model_card(folder: str | os.PathLike, *args, **kwargs) -> Path:
 
     Args:
         folder (`str` or `os.PathLike`): The model's folder.
-        args, kwargs: See [`~hub.make_model_card`].
+        args, kwargs: Arguments of [`~hub.make_model_card`].
 
     Returns:
         `Path`: The file.
@@ -143,40 +132,23 @@ def write_model_card(folder: str | os.PathLike, *args, **kwargs) -> Path:
     return path
 
 
-def metric_names() -> list[str]:
-    """The metrics of the table."""
-    return [f"{direction}_{metric}" for direction in DIRECTIONS for metric in METRICS]
-
-
-def model_index(benchmark: str, split: str, metrics: dict[str, float]) -> list[EvalResult]:
-    """The results as the Hub shows them."""
-    return [
-        EvalResult(
-            task_type="text-video-retrieval",
-            task_name="Text-Video Retrieval",
-            dataset_type=benchmark,
-            dataset_name=benchmark,
-            dataset_split=split,
-            metric_type=metric,
-            metric_name=f"{metric[:3].replace('t2v', 'text-to-video').replace('v2t', 'video-to-text')} {metric[4:]}",
-            metric_value=metrics[metric],
-        )
-        for metric in metric_names()
-    ]
-
-
-def sampling_of(processor: DRLProcessor) -> dict[str, Any]:
-    """How a processor cuts videos and captions: `fps`, `max_frames`, `max_words`."""
-    video_processor = processor.video_processor
-    return {
-        "fps": video_processor.fps,
-        "max_frames": video_processor.max_frames,
-        "max_words": processor.max_length,
-    }
+def hub_result(result: EvaluationResult, metric: str, benchmark: str) -> EvalResult:
+    """Return one metric in the form that the Hub shows."""
+    direction, _, kind = metric.partition("_")
+    return EvalResult(
+        task_type="text-video-retrieval",
+        task_name="Text-Video Retrieval",
+        dataset_type=benchmark,
+        dataset_name=benchmark,
+        dataset_split=result.data["split"],
+        metric_type=metric,
+        metric_name=f"{DIRECTIONS[direction].replace(' ', '-')} {kind}",
+        metric_value=result.metrics[metric],
+    )
 
 
 def device_name(device: torch.device) -> str:
-    """A device as its maker calls it, where that can be known."""
+    """Return the name that the maker of a device gives it, or its type where that is unknown."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":
@@ -187,4 +159,4 @@ def device_name(device: torch.device) -> str:
     return f"CPU ({found[1].strip() if found else platform.machine()})"
 
 
-__all__ = ["make_model_card", "sampling_of", "write_model_card"]
+__all__ = ["make_model_card", "write_model_card"]

@@ -46,8 +46,6 @@ class DRLTrainingArguments(TrainingArguments):
             the whole batch, but memory follows the chunk, for one more forward pass through the encoders:
             [`~training.gradient_cache.GradientCache`].
         frame_cache_dir (`str`, *optional*): Where decoded frames are kept; by default in the cache of `datasets`.
-        overwrite_output_dir (`bool`, *optional*, defaults to `False`): For `examples/train_tvr.py`: start over in a
-            folder that holds an earlier run.
 
     Raises:
         `ValueError`: For another `hub_strategy`, a negative learning rate, a chunk without pairs, or chunks with what
@@ -60,7 +58,6 @@ class DRLTrainingArguments(TrainingArguments):
     official_optimizer: bool = field(default=False, metadata={"help": "BertAdam and its schedule, not AdamW."})
     gradient_cache_chunk_size: int | None = field(default=None, metadata={"help": "Pairs to encode at a time."})
     frame_cache_dir: str | None = field(default=None, metadata={"help": "Where decoded frames are kept."})
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "Start over where an earlier run is."})
     adam_beta2: float = field(default=0.98, metadata={"help": "AdamW's beta2."})
     adam_epsilon: float = field(default=1e-6, metadata={"help": "AdamW's epsilon."})
     weight_decay: float = field(default=0.2, metadata={"help": "Decoupled; not on biases, norms and scalars."})

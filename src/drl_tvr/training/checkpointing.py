@@ -14,7 +14,7 @@ from transformers.trainer_utils import sort_checkpoints
 
 from ..data.loading import say_who_died
 from .distributed import in_first_process
-from .output_folder import check_one_disk, end_with_launcher, hold_folder
+from .output_folder import check_one_disk, hold_folder
 
 
 INCOMPLETE = "incomplete-checkpoint"  # the folder of what is being written or deleted, next to the checkpoints
@@ -184,6 +184,8 @@ class CheckpointingTrainer(Trainer):
             `TrainingCheckpointError`: When there is no complete checkpoint to resume from, or one can't be written.
             `DataLoaderWorkerError`: When a worker of a `DataLoader` dies.
         """
+        from .run import end_with_launcher
+
         end_with_launcher()
         folder = Path(self.args.output_dir)
         check_one_disk(folder)

@@ -1,44 +1,50 @@
-"""Whose an output folder is: one run's at a time, all of whose processes see it and end with their launcher."""
+"""Lock an output folder for one run, and check that all processes see it."""
 
 import os
 import platform
-import threading
-import time
 import uuid
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from transformers.utils import logging
 
 from .distributed import gather_objects, in_first_process, process_index
 
 
-logger = logging.get_logger(__name__)
-
 LOCK_FILE = ".run.lock"
-WATCH = "end-with-launcher"
 
 
 class RunInProgressError(OSError):
-    """An output folder that another run is writing; the message names the folder and the process."""
+    """Output folder that another run is writing into; the message names the folder and the process."""
 
 
 class OutputFolderError(OSError):
-    """An output folder that not all processes of a run see; the message names it and them."""
+    """Output folder that not all processes of a run see; the message names the folder and the processes."""
 
 
 def hold_folder(folder: Path) -> FileLock:
-    """Take a folder for this process, which may hold it already.
+    """Lock a folder for this process, which may hold it already.
 
     Args:
         folder (`Path`): The output folder.
 
     Returns:
-        `FileLock`: To be kept; the system releases it when the process ends, whatever ends it.
+        `FileLock`: The lock; keep it as long as the folder is in use. The system releases it when the process ends.
 
     Raises:
         `RunInProgressError`: When another process holds it.
-    """
+
+    Example:
+
+    ```python
+    >>> from pathlib import Path
+    >>> from drl_tvr.training.output_folder import hold_folder
+
+    >>> lock = hold_folder(Path("outputs"))
+    >>> lock.is_locked
+    True
+    >>> lock.release()
+
+    ```"""
     lock = FileLock(folder / LOCK_FILE, is_singleton=True)
     try:
         lock.acquire(timeout=0)
@@ -53,15 +59,15 @@ def hold_folder(folder: Path) -> FileLock:
 
 
 def check_one_disk(folder: str | os.PathLike) -> None:
-    """See whether all processes find in a folder what the first one writes there; all must call this.
+    """Check that all processes see in a folder what the first one writes there; all must call this.
 
-    Without one disk the other machines would find no checkpoint, and evaluate other weights than the first.
+    Without a shared disk, the other machines would find no checkpoint and would evaluate other weights than the first.
 
     Args:
         folder (`str` or `os.PathLike`): The output folder; made when absent.
 
     Raises:
-        `OutputFolderError`: In all processes, when some do not see it.
+        `OutputFolderError`: In all processes, when some of them do not see it.
     """
     file = Path(folder) / f".seen-by-all-{gather_objects(uuid.uuid4().hex)[0]}"
 
@@ -76,25 +82,9 @@ def check_one_disk(folder: str | os.PathLike) -> None:
     if not all(seen):
         blind = ", ".join(str(rank) for rank, sees in enumerate(seen) if not sees)
         raise OutputFolderError(
-            f"{folder}: `output_dir` must be one folder on one disk for all machines and processes, and what process "
-            f"0 writes there is not seen by {blind} of {len(seen)}. Choose one on a shared disk."
+            f"{folder}: what process 0 writes here is not seen by {blind} of {len(seen)} processes, expected one "
+            "folder on a disk that all machines and processes share. Choose another `output_dir`."
         )
-
-
-def end_with_launcher() -> None:
-    """End this process when the launcher that started it is gone: no one is left to end it when others die."""
-    launched = any(name in os.environ for name in ("TORCHELASTIC_RUN_ID", "ACCELERATE_MIXED_PRECISION"))
-    if not launched or any(thread.name == WATCH for thread in threading.enumerate()):
-        return
-    launcher = os.getppid()
-
-    def watch():
-        while os.getppid() == launcher:
-            time.sleep(1)
-        logger.error(f"The launcher, process {launcher}, is gone: this process ends. Run the same command again.")
-        os._exit(1)
-
-    threading.Thread(target=watch, name=WATCH, daemon=True).start()
 
 
 __all__ = ["OutputFolderError", "RunInProgressError"]

@@ -13,17 +13,22 @@ from ..data.frame_store import decode_videos
 from ..data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset, say_who_died
 from ..data.records import RetrievalData
 from ..evaluation import (
-    bootstrap_intervals,
+    EvaluationResult,
+    describe_data,
     encode_captions,
     encode_videos,
+    library_versions,
+    make_result,
     metrics_of_ranks,
     rank_both_ways,
     score_all,
     twin_accuracy,
 )
+from ..evaluation.fingerprints import describe_processor
 from ..model.modeling_drl import DRLFeatures, DRLModel
 from ..model.processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
+from .checkpointing import CheckpointingTrainer
 from .checks import check_batch_size, check_processor
 from .distributed import (
     both_sides,
@@ -41,7 +46,7 @@ from .global_batches import GlobalBatchSampler, ShareCollator, with_own_seeds
 from .gradient_cache import GradientCache
 from .nonfinite import explain_step, is_broken
 from .optimization import BertAdam, LogitScaleClamp, official_schedule, parameter_groups
-from .publishing import PublishingTrainer
+from .publishing import publish, write_card
 
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "pixel_values_videos", "video_mask")
@@ -49,7 +54,7 @@ SMALLEST_SCALE = 2**-14  # the smallest normal number of float16
 COUNTS = ("num_videos", "expected_videos", "num_captions", "expected_captions")
 
 
-class DRLTrainer(PublishingTrainer):
+class DRLTrainer(CheckpointingTrainer):
     r"""
     transformers' `Trainer` for a [`DRLModel`]. It can be killed at any moment and resumed, see
     [`~training.checkpointing.CheckpointingTrainer`], and a loss or gradient that is not finite stops it with a
@@ -99,6 +104,7 @@ class DRLTrainer(PublishingTrainer):
         check_batch_size(args, train_dataset, model.config)
         check_processor(model, processing_class)
         kwargs.setdefault("data_collator", RetrievalCollator(processing_class))
+        args.check_hub_strategy()  # `set_push_to_hub` sets another by default
         self.args, self.processing_class = args, processing_class  # `_decode` needs them before `Trainer` sets them
         super().__init__(
             model=model,
@@ -125,6 +131,8 @@ class DRLTrainer(PublishingTrainer):
         self._loss_sums: dict[str, torch.Tensor] = {}  # of the steps since the last log
         self._losses_summed = 0
         self.ranks: dict[str, np.ndarray] = {}  # of the last evaluation, both directions
+        self.last_result: EvaluationResult | None = None  # of the last evaluation after training
+        self.train_seconds: float | None = None  # of a run that was not resumed
 
     def _decode(self, dataset: RetrievalData | PairDataset | None) -> PairDataset | None:
         """Decode a split's videos; the processes share the work."""
@@ -308,8 +316,14 @@ class DRLTrainer(PublishingTrainer):
         provenance = dataset.data.provenance
         metrics.update({name: provenance[name] for name in COUNTS if provenance[name] is not None})
         if not self.is_in_train:  # in training it may not be the checkpoint that is kept
-            self._results = (dict(metrics), provenance)
-            self._intervals = bootstrap_intervals(self.ranks, dataset.caption_to_video)
+            self.last_result = make_result(
+                self.ranks,
+                dataset.caption_to_video,
+                data=describe_data(dataset.data),
+                model=describe_processor(self.processing_class),
+                versions=library_versions(),
+                more_metrics=twin_accuracy(similarity, dataset.caption_to_video, dataset.data.twins),
+            )
         if isinstance(self.eval_dataset, PairDataset) and self.args.load_best_model_at_end:
             metrics["chosen_on_test"] = float(self.eval_dataset.data.split == "test")
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
@@ -317,6 +331,25 @@ class DRLTrainer(PublishingTrainer):
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
+        """Train, then write the model card, still without results."""
+        output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        self.last_result = None
+        self.train_seconds = None if resume_from_checkpoint else output.metrics.get("train_runtime")
+        self.create_model_card()
+        return output
+
+    def create_model_card(self, **kwargs) -> None:
+        """Write the model card: see [`~training.publishing.write_card`]."""
+        write_card(self, **kwargs)
+
+    def push_to_hub(self, **kwargs):
+        """Publish the model: see [`~training.publishing.publish`]."""
+        return publish(self, **kwargs)
+
+    def _push_from_checkpoint(self, checkpoint_folder):
+        """Do nothing: the model is pushed once, after training."""
 
     def predict(self, *args, **kwargs):
         """Of no use here: `Trainer`'s logits would be those of single batches.
@@ -377,7 +410,11 @@ class DRLTrainer(PublishingTrainer):
         """Save the model, its logit scale a scalar also after FSDP."""
         if state_dict is not None and "logit_scale" in state_dict:
             state_dict = {**state_dict, "logit_scale": state_dict["logit_scale"].reshape(())}
-        super()._save(output_dir, state_dict)
+        token, self.args.hub_token = self.args.hub_token, None  # the arguments are pickled beside the model
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            self.args.hub_token = token
 
 
 __all__ = ["DRLTrainer"]
