@@ -176,7 +176,10 @@ def test_compare_says_whether_two_models_differ(evaluate, folder, small_root, ca
     assert f"{difference:+.2f}" in shown and "t2v_R@1" not in shown
     for flags, said in (
         (["b.json", "--metric", "t2v_R@2"], "--metric t2v_R@2: there is t2v_R@1"),
-        (["b.json", "--normalization", "dsl"], "a.json: found scores under no normalisation, expected scores under dsl"),
+        (
+            ["b.json", "--normalization", "dsl"],
+            "a.json: found scores under no normalisation, expected scores under dsl",
+        ),
         (["c.json"], "c.json cannot be compared with a.json: `data.split`: found 'validation', expected 'test'"),
         (["gone.json"], "gone.json"),
     ):

@@ -318,18 +318,18 @@ def test_without_a_tokenizer_there_is_no_processor_and_it_says_so(tmp_path: Path
     save(official_state(), tmp_path / "best.pth")
     assert main(["convert", str(tmp_path / "best.pth"), str(tmp_path / "out")]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["config.json", "model.safetensors"]
-    assert "no processor: name a CLIP tokenizer" in caplog.text
+    assert "no processor: pass a CLIP tokenizer" in caplog.text
     assert "interaction: wti, weights of depth 2" in caplog.text
 
 
 def test_what_is_left_out_is_said(tmp_path: Path, caplog):
     save(official_state("wti", "lstm"), tmp_path / "best.pth")
     assert main(["convert", str(tmp_path / "best.pth"), str(tmp_path / "out")]) == 0
-    assert "left out: frame_position_embeddings.weight" in caplog.text
+    assert "ignored: frame_position_embeddings.weight" in caplog.text
 
 
 def test_the_tokenizer_of_another_model_is_refused(clip_tokenizer_dir: Path, tmp_path: Path):
-    with pytest.raises(ValueError, match="isn't this model's: it has 521 tokens.*the text tower has 30"):
+    with pytest.raises(ValueError, match="is not the tokenizer of this model: found 521 tokens.*expected 30"):
         convert(official_state(), tmp_path, tokenizer=clip_tokenizer_dir)
     with pytest.raises((OSError, ValueError), match="nowhere"):
         convert(official_state(), tmp_path, tokenizer=tmp_path / "nowhere")
@@ -350,18 +350,18 @@ def changed(**tensors) -> dict:
 @pytest.mark.parametrize(
     ("state", "options", "said"),
     [
-        (without("clip.visual.conv1.weight"), {}, "there is no tensor 'clip.visual.conv1.weight'; found 8"),
+        (without("clip.visual.conv1.weight"), {}, "found 8.*expected 'clip.visual.conv1.weight' among them"),
         (without("clip.ln_final.bias"), {}, r"missing: clip.ln_final.bias \(64,\)"),
         (without("video_weight_fc.0.weight"), {}, r"missing: video_weight_fc.0.weight \(64, 64\)"),
         (
             without(*[name for name in official_state() if name.startswith("video_weight_fc")]),
             {},
-            "what doesn't fit .4.:(?s:.*)missing: video_weight_fc.2.bias",
+            "found 4 misfits, expected none:(?s:.*)missing: video_weight_fc.2.bias",
         ),
         (
             without("frame_position_embeddings.weight", "clip.ln_final.bias"),
             {},
-            r"fit .2.:(?s:.*)missing: clip.ln_final.bias(?s:.*)missing: frame_position_embeddings.weight \(10",
+            r"found 2 misfits(?s:.*)missing: clip.ln_final.bias(?s:.*)missing: frame_position_embeddings.weight \(10",
         ),
         (
             {k: x for k, x in official_state("xti").items() if not k.startswith("cross.")},
@@ -371,18 +371,26 @@ def changed(**tensors) -> dict:
         (
             official_state("wti", "lstm") | {"frame_position_embeddings.weight": torch.zeros(3, 3, 3)},
             {},
-            r"misshapen: frame_position_embeddings.weight is \(3, 3, 3\)",
+            r"misshapen: frame_position_embeddings.weight: found \(3, 3, 3\)",
         ),
         (changed(clip__visual__conv1__weight=torch.zeros(0, 3, 8, 8)), {}, r"shape \(0, 3, 8, 8\), expected sizes of"),
-        (changed(clip__visual__positional_embedding=torch.zeros(1, 64)), {}, "has 1 rows: no square and one more"),
-        (changed(clip__token_embedding__weight=torch.zeros(2, 64)), {}, "has 2 rows, expected BOS, EOS and a word"),
+        (
+            changed(clip__visual__positional_embedding=torch.zeros(1, 64)),
+            {},
+            r"found 1 rows, expected grid \* grid \+ 1",
+        ),
+        (
+            changed(clip__token_embedding__weight=torch.zeros(2, 64)),
+            {},
+            "found 2 rows, expected at least 3 for BOS, EOS and a word",
+        ),
         (changed(clip__token_embedding__weight=torch.zeros(1).expand(2**33, 64)), {}, "without memory of their own"),
         (changed(clip__text_projection=torch.zeros(64, 64).to_sparse()), {}, "without memory of their own"),
         (changed(clip__ln_final__bias=torch.full((64,), float("nan"))), {}, "not finite: clip.ln_final.bias"),
         (
             official_state() | {f"transformerClip.resblocks.{i}.ln_1.bias": torch.zeros(64) for i in range(101)},
             {},
-            "transformerClip.resblocks has 101 blocks, expected at most 100",
+            "transformerClip.resblocks: found 101 blocks, expected at most 100",
         ),
         (without("transformerClip.resblocks.0.ln_1.bias"), {}, "missing: transformerClip.resblocks.0.ln_1.bias"),
         (
@@ -390,39 +398,59 @@ def changed(**tensors) -> dict:
             {},
             "unknown: transformerClip.resblocks.2(?s:.*)missing: transformerClip.resblocks.1",
         ),
-        (changed(extra=torch.zeros(2)), {}, r"what doesn't fit .1.:(?s:.*)unknown: extra \(2,\)"),
+        (changed(extra=torch.zeros(2)), {}, r"found 1 misfits, expected none:(?s:.*)unknown: extra \(2,\)"),
         (changed(lstm_visual__weight_ih_l0=torch.zeros(4, 4)), {}, "unknown: transformerClip"),
-        (changed(clip__logit_scale=torch.zeros(2)), {}, r"misshapen: clip.logit_scale is \(2,\), expected \(\)"),
+        (changed(clip__logit_scale=torch.zeros(2)), {}, r"misshapen: clip.logit_scale: found \(2,\), expected \(\)"),
         (
             changed(text_weight_fc__0__weight=torch.zeros(64, 32)),
             {},
-            r"misshapen: text_weight_fc.0.weight is \(64, 32\), expected \(64, 64\)",
+            r"misshapen: text_weight_fc.0.weight: found \(64, 32\), expected \(64, 64\)",
         ),
         (changed(clip__text_projection=torch.zeros(64, 128)), {}, "misshapen: clip.visual.proj"),
         (
             changed(clip__ln_final__bias=torch.zeros(64).long()),
             {},
-            "of another type: clip.ln_final.bias is torch.int64",
+            "of another type: clip.ln_final.bias: found torch.int64, expected floating point",
         ),
-        (changed(clip__visual__positional_embedding=torch.zeros(7, 64)), {}, "has 7 rows: no square and one more"),
-        (changed(clip__positional_embedding=torch.zeros(64)), {}, r"has shape \(64,\), expected 2 dimensions"),
-        (changed(clip__visual__conv1__weight=torch.zeros(60, 3, 8, 8)), {}, "60 wide, expected a multiple of 64"),
-        (changed(**{"clip__visual__layer1__0__conv1__weight": torch.zeros(1)}), {}, "the vision tower is a ResNet"),
-        (official_state("dp", "none"), {}, "no name tells 'dp' from 'ti'"),
+        (
+            changed(clip__visual__positional_embedding=torch.zeros(7, 64)),
+            {},
+            r"found 7 rows, expected grid \* grid \+ 1",
+        ),
+        (changed(clip__positional_embedding=torch.zeros(64)), {}, r"found shape \(64,\), expected 2 dimensions"),
+        (
+            changed(clip__visual__conv1__weight=torch.zeros(60, 3, 8, 8)),
+            {},
+            "found width 60, expected a multiple of 64",
+        ),
+        (
+            changed(**{"clip__visual__layer1__0__conv1__weight": torch.zeros(1)}),
+            {},
+            "found a ResNet as the vision tower",
+        ),
+        (official_state("dp", "none"), {}, "does not distinguish 'dp' from 'ti': pass `interaction`"),
         (
             official_state(),
             {"interaction": "dp"},
-            "`interaction='dp'` was chosen, but 'text_weight_fc.0.weight' is of",
+            "`interaction`: found 'text_weight_fc.0.weight' of 'wti', expected 'dp'",
         ),
-        (official_state("dp", "none"), {"interaction": "wti"}, r"but there is no tensor text_weight_fc\.\*"),
-        (official_state("dp", "none"), {"interaction": "cosine"}, "`interaction` must be one of"),
-        (official_state(), {"cdcr": "3"}, "`cdcr` must be one of"),
-        (official_state(), {"cdcr_lambda": -1.0}, "`cdcr_lambda` must be a finite number"),
-        (plain_clip() | {"vocab_size": torch.tensor(7)}, {}, "contradiction: vocab_size is 7, the shapes say 30"),
+        (
+            official_state("dp", "none"),
+            {"interaction": "wti"},
+            r"`interaction`: found no tensor text_weight_fc\.\*, expected 'wti'",
+        ),
+        (official_state("dp", "none"), {"interaction": "cosine"}, "`interaction`.*'cosine'"),
+        (official_state(), {"cdcr": "3"}, "`cdcr`.*'3'"),
+        (official_state(), {"cdcr_lambda": -1.0}, "`cdcr_lambda`.*-1.0"),
+        (
+            plain_clip() | {"vocab_size": torch.tensor(7)},
+            {},
+            "contradiction: vocab_size: found 7, expected 30 as the shapes say",
+        ),
         (
             {"text_model.x": torch.zeros(1)},
             {},
-            "there is no tensor 'clip.visual.conv1.weight'; found 1, such as text_",
+            "found 1 tensors, such as text_model.x, expected 'clip.visual.conv1.weight'",
         ),
     ],
     ids=lambda value: value[:50] if isinstance(value, str) else "",
@@ -434,8 +462,8 @@ def test_what_does_not_fit_is_listed_with_the_file(state: dict, options: dict, s
     assert [path.name for path in tmp_path.iterdir()] == ["pytorch_model.bin.4"]
 
 
-def test_an_option_that_is_no_field_is_named(tmp_path: Path):
-    with pytest.raises(ValueError, match="unknown options cdcr_alpha1"):
+def test_an_unknown_option_is_named(tmp_path: Path):
+    with pytest.raises(ValueError, match="found cdcr_alpha1, expected some of cdcr, cdcr_lambda"):
         convert(official_state(), tmp_path, cdcr_alpha1=0.11)
 
 
@@ -460,7 +488,7 @@ def test_a_truncated_checkpoint_is_refused(how: str, share: float, tmp_path: Pat
         save_file(state, path)
     else:
         torch.save(state, path, _use_new_zipfile_serialization=how == "zip")
-    with pytest.raises(CheckpointError, match="best.pth is no state dict, or damaged"):
+    with pytest.raises(CheckpointError, match="best.pth is not a state dict, or is damaged"):
         convert_checkpoint(cut(path, share), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -469,9 +497,9 @@ def test_a_truncated_checkpoint_is_refused(how: str, share: float, tmp_path: Pat
     ("content", "said"),
     [
         (b"", "is empty"),
-        (b"hello", "is no state dict"),
-        (b"\x00" * 100, "is no state dict"),
-        (pickle.dumps({"a": 1}), "no state dict|aren't tensors"),
+        (b"hello", "is not a state dict"),
+        (b"\x00" * 100, "is not a state dict"),
+        (pickle.dumps({"a": 1}), "not a state dict|are not tensors"),
     ],
 )
 def test_a_file_of_something_else_is_refused(content: bytes, said: str, tmp_path: Path):
@@ -483,14 +511,14 @@ def test_a_file_of_something_else_is_refused(content: bytes, said: str, tmp_path
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ([torch.zeros(1)], "holds a list, expected a dict"),
+        ([torch.zeros(1)], "found a list, expected a dict"),
         ({}, "expected a dict of names and tensors"),
-        (torch.zeros(3), "holds a Tensor"),
+        (torch.zeros(3), "found a Tensor, expected a dict"),
         (
             {"epoch": 3, "optimizer_state_dict": {}, "loss": 0.5},
-            "holds 3 entries that aren't tensors.*'epoch': int, 'optimizer_state_dict': dict",
+            "found 3 entries that are not tensors.*'epoch': int, 'optimizer_state_dict': dict",
         ),
-        ({0: torch.zeros(1)}, "holds 1 entries that aren't tensors"),
+        ({0: torch.zeros(1)}, "found 1 entries that are not tensors"),
     ],
 )
 def test_a_pickle_of_something_else_is_refused(content, said: str, tmp_path: Path):
@@ -499,7 +527,7 @@ def test_a_pickle_of_something_else_is_refused(content, said: str, tmp_path: Pat
 
 
 def test_a_pickle_that_would_run_something_is_refused_and_does_not(tmp_path: Path):
-    with pytest.raises(CheckpointError, match="is no state dict"):
+    with pytest.raises(CheckpointError, match="is not a state dict"):
         convert(official_state() | {"x": Malicious(tmp_path / "ran")}, tmp_path)
     assert not (tmp_path / "ran").exists()
 
@@ -507,12 +535,12 @@ def test_a_pickle_that_would_run_something_is_refused_and_does_not(tmp_path: Pat
 def test_a_damaged_archive_is_refused(tmp_path: Path):
     path = save(official_state(), tmp_path / "best.pth")
     path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"XXXX"))
-    with pytest.raises(CheckpointError, match="best.pth is no state dict, or damaged"):
+    with pytest.raises(CheckpointError, match="best.pth is not a state dict, or is damaged"):
         convert_checkpoint(path, tmp_path / "out")
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '{"a": 1}'])
-def test_a_folder_that_is_no_tokenizer_is_refused(content: str, tmp_path: Path):
+def test_an_invalid_tokenizer_is_refused(content: str, tmp_path: Path):
     (tmp_path / "tokens").mkdir()
     (tmp_path / "tokens" / "vocab.json").write_text(content)
     (tmp_path / "tokens" / "merges.txt").write_text("#version: 0.2\n")
@@ -552,7 +580,11 @@ def test_an_output_folder_in_use_is_refused_and_left_alone(tmp_path: Path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "link").symlink_to(tmp_path / "empty")
     (tmp_path / "empty").mkdir()
-    for name, said in (("used", "in use, it holds 'thesis.tex'"), ("file", "not a folder"), ("link", "not a folder")):
+    for name, said in (
+        ("used", "in use: found 'thesis.tex' in it"),
+        ("file", "not a folder"),
+        ("link", "not a folder"),
+    ):
         with pytest.raises(FileExistsError, match=said):
             convert_checkpoint(tmp_path / "best.pth", tmp_path / name)
     assert [path.name for path in (tmp_path / "used").iterdir()] == ["thesis.tex"]
@@ -570,7 +602,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(tmp_path: Path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); sys.exit(main(['convert', 'best.pth', 'out']))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1 and "Traceback" not in done.stderr and "out can't be written" in done.stderr
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "out cannot be written" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["best.pth"]
 
 
@@ -598,7 +630,8 @@ def test_the_command_converts_and_names_what_is_wrong(tmp_path: Path):
     done = run()
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.endswith(
-        "drl-tvr convert: pytorch_model.bin.0: no name tells 'dp' from 'ti': say which by `interaction`.\n"
+        "drl-tvr convert: pytorch_model.bin.0: the checkpoint does not distinguish 'dp' from 'ti': pass "
+        "`interaction`.\n"
     )
     done = run("--interaction", "ti", "--cdcr", "argmax", "--cdcr-alpha-diagonal", "0.16")
     assert done.returncode == 0, done.stderr

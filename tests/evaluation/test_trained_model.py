@@ -49,6 +49,14 @@ def test_other_weights_than_the_configuration_s_are_refused(change, found, folde
         load_trained(folder)
 
 
+@pytest.mark.parametrize("field", [{"interaction": "other"}, {"projection_dim": 48}])
+def test_an_invalid_configuration_is_named_with_its_folder(field, folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **field}))
+    with pytest.raises(ValueError, match=re.escape(f"{folder} cannot be loaded: ")):
+        load_trained(folder)
+
+
 def test_a_weight_of_another_configuration_is_refused(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "interaction": "ti"}))

@@ -146,7 +146,7 @@ def test_the_cost_is_that_of_the_model_as_it_is(interaction, make_tiny_model, ti
     assert cost.num_parameters == sum(parameter.numel() for parameter in model.parameters())
     assert (cost.num_frames, cost.dtype) == (6, "float32")
     assert cost.bytes_per_video == 4 * (6 * 32 + 6)  # a token of 32 numbers and a weight, for each of 6 frames
-    assert cost.ms_per_clip > 0 and cost.ms_per_query > 0
+    assert cost.ms_per_video > 0 and cost.ms_per_query > 0
     half = measure_cost(model.to(torch.bfloat16), tiny_processor)
     assert half.dtype == "bfloat16" and half.bytes_per_video < cost.bytes_per_video
     card = make_card(cost=cost)

@@ -12,6 +12,7 @@ from hub_server import Hub, serve_hub
 from huggingface_hub import HfApi
 from transformers import TrainerState
 
+import drl_tvr.model
 from drl_tvr import DRLConfig, DRLModel, DRLProcessor, DRLTrainer, DRLTrainingArguments, load_benchmark
 from drl_tvr.cli import main
 from drl_tvr.evaluation import EvaluationResult
@@ -20,30 +21,15 @@ from drl_tvr.hub import PublishError, push_checkpoint, write_model_card
 
 
 TEXTS = ["a dog runs", "the cat sleeps on a wall"]
-CODE = {
-    "configuration_drl.py",
-    "decorrelation_drl.py",
-    "encoders_drl.py",
-    "interaction.py",
-    "losses.py",
-    "modeling_drl.py",
-    "outputs_drl.py",
-    "pair_scoring_drl.py",
-    "processing_drl.py",
-    "publishing_drl.py",
-    "token_matching_drl.py",
-    "video_container_drl.py",
-    "video_decoding_drl.py",
-    "video_errors_drl.py",
-    "video_processing_drl.py",
-}
+# The folder `model` is what is published: its files import nothing of ours outside it, and nothing else is needed.
+CODE = {path.name for path in Path(drl_tvr.model.__file__).parent.glob("*.py")} - {"__init__.py"}
 MODEL = {"config.json", "model.safetensors"}
 PROCESSOR = {"processor_config.json", "tokenizer.json", "tokenizer_config.json"}
 
 # Loads a repository by the auto classes and scores two texts with a video, or says why not.
 SCORES = """
 import json, sys, torch
-from transformers import AutoModel, AutoProcessor
+from transformers import AutoModel, AutoProcessor, AutoVideoProcessor
 
 def scores(name, **kwargs):
     try:
@@ -95,8 +81,7 @@ def save(make_tiny_model, tiny_processor, tmp_path):
         model.save_pretrained(folder, **kwargs)
         tiny_processor.save_pretrained(folder)
         write_card(folder, model, tiny_processor)
-        (folder / "test_results.json").write_text('{"test_t2v_R@1": 50.0}')
-        (folder / "test_provenance.json").write_text('{"benchmark": "mine"}')
+        (folder / "test_results.json").write_text('{"metrics": {"t2v_R@1": 50.0}}')
         (folder / "checkpoint-2").mkdir()
         (folder / "tokenizer").mkdir()
         (folder / "recipe.json").write_text(json.dumps({"data": {"root": str(tmp_path)}}))
@@ -145,6 +130,7 @@ def test_what_is_published_loads_where_the_package_is_not_installed(client, hub,
         "secret with a token": scores("alice/secret", token="hf_alice", **trusted),
         "secret of another": scores("alice/secret", token="hf_bob", **trusted),
         "absent": scores("alice/plain", revision="v9", **trusted),
+        "video processor": type(AutoVideoProcessor.from_pretrained("alice/plain", **trusted)).__name__,
     }
     print("\\n" + json.dumps(found))  # transformers asked for leave first, on the same line
     """.replace("\n    ", "\n")
@@ -159,7 +145,7 @@ def test_what_is_published_loads_where_the_package_is_not_installed(client, hub,
     for name in ("secret", "secret of another"):
         # To a stranger it does not exist; the message names the token.
         assert "alice/secret" in found[name] and "token" in found[name]
-    assert "v9" in found["absent"]
+    assert "v9" in found["absent"] and found["video processor"] == "DRLVideoProcessor"
 
     # Where the package is, it is the code: no file of the repository is imported, and none is fetched.
     code = "import drl_tvr" + SCORES.format(texts=TEXTS, video=video)
@@ -177,7 +163,7 @@ def test_exactly_what_belongs_there_is_published_and_the_folder_stays_as_it_is(c
     with caplog.at_level("INFO", logger="drl_tvr"):
         push_checkpoint(folder, "alice/exact")
     files = hub.repos["alice/exact"].files()
-    rest = {".gitattributes", "README.md", "test_results.json", "test_provenance.json"}
+    rest = {".gitattributes", "README.md", "test_results.json"}
     assert set(files) == CODE | MODEL | PROCESSOR | rest
     assert contents(folder) == before
     left_out = "best.pth, checkpoint-2/, modeling_other.py, notes.pkl, recipe.json, tokenizer/, trainer_state.json, "
@@ -248,7 +234,7 @@ def test_a_public_repository_does_not_pass_for_a_private_one(client, hub, save):
     folder = save()
     client.create_repo("alice/public")
     before = dict(hub.repos["alice/public"].branches)
-    with pytest.raises(PublishError, match="alice/public exists and is public"):
+    with pytest.raises(PublishError, match="alice/public: found a public repository, expected a private"):
         push_checkpoint(folder, "alice/public", private=True)
     assert hub.repos["alice/public"].branches == before
 
@@ -260,7 +246,7 @@ def test_a_connection_that_drops_leaves_the_repository_as_it_was(client, hub, sa
     before, commits = dict(repo.branches), len(repo.commits)
     new = save("new", seed=1)
     hub.drop = "commit"
-    with pytest.raises(ConnectionError, match="alice/drop, which is as it was before, or "):
+    with pytest.raises(ConnectionError, match="alice/drop. The repository is unchanged, or "):
         push_checkpoint(new, "alice/drop")
     assert hub.drop is None  # it did drop
     assert (repo.branches, len(repo.commits)) == (before, commits)
@@ -291,7 +277,9 @@ except OSError as error:
     done = run_client(code, hub, tmp_path / "home", package=True, token="hf_alice", HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     status, loading = json.loads(done.stdout.splitlines()[-1])
-    assert status == 1 and "drl-tvr push: Nothing is published to alice/offline: HF_HUB_OFFLINE is set" in done.stderr
+    assert (
+        status == 1 and "drl-tvr push: Nothing is published to alice/offline: `HF_HUB_OFFLINE` is set" in done.stderr
+    )
     assert "offline" in loading.lower() or "connect" in loading
     assert len(hub.log) == seen
 
@@ -328,28 +316,37 @@ def name_shard(folder: Path, shard: str) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (shutil.rmtree, "is no folder"),
-        (lambda folder: (folder / "README.md").unlink(), "has no README.md: the model card"),
-        (lambda folder: (folder / "README.md").write_text("no metadata"), "README.md does not begin with metadata"),
+        (shutil.rmtree, "is not a folder"),
+        (lambda folder: (folder / "README.md").unlink(), "found no README.md, expected the model card"),
+        (
+            lambda folder: (folder / "README.md").write_text("no metadata"),
+            "README.md: found no metadata, expected it at the beginning",
+        ),
         (
             lambda folder: (folder / "README.md").write_text("---\na: [\n---\n"),
-            "README.md: the metadata is not readable",
+            "README.md: the metadata cannot be read",
         ),
-        (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
+        (lambda folder: (folder / "config.json").unlink(), "found no config.json, expected the model"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json is not JSON"),
-        (lambda folder: change_json(folder, "config.json", model_type="clip"), "`model_type` is 'clip'"),
-        (lambda folder: change_json(folder, "config.json", projection_dim=48), "does not load"),
-        (lambda folder: change_json(folder, "config.json", token_weight_depth=3), "the weights are not those of conf"),
-        (shuffle_weights, "1 missing keys, text_projection.weight for one"),
-        (lambda folder: (folder / "processor_config.json").unlink(), "has no processor_config.json"),
-        (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer"),
+        (
+            lambda folder: change_json(folder, "config.json", model_type="clip"),
+            "`model_type`: found 'clip', expected 'drl'",
+        ),
+        (lambda folder: change_json(folder, "config.json", projection_dim=48), "run cannot be loaded: "),
+        (lambda folder: change_json(folder, "config.json", token_weight_depth=3), "found weights that are missing"),
+        (shuffle_weights, r"missing \(1, e.g. text_projection.weight\)"),
+        (lambda folder: (folder / "processor_config.json").unlink(), "found no processor_config.json"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "found no tokenizer, expected"),
         (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), "Pickles are not publ"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"cut"), "does not load"),
-        (lambda folder: (folder / "model.safetensors.index.json").write_text("{}"), "has both model.safetensors and"),
-        (lambda folder: name_shard(folder, "gone.safetensors"), "has no gone.safetensors, which"),
-        (lambda folder: name_shard(folder, "../run2/x.safetensors"), "names '../run2/x.safetensors', expected"),
-        (split_processor, "processor_config.json has no `video_processor`"),
-        (link_out, "val_results.json is a link to .*secret.json, outside"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"cut"), "run cannot be loaded: "),
+        (
+            lambda folder: (folder / "model.safetensors.index.json").write_text("{}"),
+            "found both model.safetensors and",
+        ),
+        (lambda folder: name_shard(folder, "gone.safetensors"), "found no gone.safetensors, expected"),
+        (lambda folder: name_shard(folder, "../run2/x.safetensors"), "found '../run2/x.safetensors', expected"),
+        (split_processor, "processor_config.json: `video_processor`: found NoneType"),
+        (link_out, "val_results.json: found a link to .*secret.json, expected"),
     ],
 )
 def test_a_folder_that_is_not_whole_is_refused_before_anything_is_sent(spoil, said, client, hub, save):
@@ -372,7 +369,8 @@ def test_a_saved_folder_holds_no_code_and_a_pushed_object_is_as_before(client, h
     model.push_to_hub("alice/again-saved")
     processor.save_pretrained(str(tmp_path / "pushed"), push_to_hub=True, repo_id="alice/again-saved")
     files = hub.repos["alice/again-saved"].files()
-    assert CODE | MODEL | PROCESSOR <= set(files) and b"_auto_class" not in files["processor_config.json"]
+    assert set(files) - {".gitattributes", "README.md"} == CODE | MODEL | PROCESSOR
+    assert b"_auto_class" not in files["processor_config.json"]
     model.save_pretrained(tmp_path / "saved")
     processor.save_pretrained(tmp_path / "saved")
     assert {path.name for path in (tmp_path / "saved").iterdir()} == MODEL | PROCESSOR
@@ -463,6 +461,6 @@ def test_a_run_that_should_be_private_is_not_pushed_to_a_public_repository(kwarg
     trainer, _ = make_trainer(name, **kwargs)
     before = dict(hub.repos[name].branches)
     trainer.hub_model_id = name
-    with pytest.raises(PublishError, match=f"{name} exists and is public"):
+    with pytest.raises(PublishError, match=f"{name}: found a public repository"):
         trainer.push_to_hub(**({} if kwargs else {"private": True}))
     assert hub.repos[name].branches == before and not hub.repos[name].private

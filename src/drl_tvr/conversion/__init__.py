@@ -1,4 +1,4 @@
-"""Original checkpoints (DRL, CLIP4Clip, OpenAI's CLIP) as folders that `from_pretrained` loads."""
+"""Convert original checkpoints (DRL, CLIP4Clip, OpenAI's CLIP) to folders that `from_pretrained` loads."""
 
 from .checkpoint import CheckpointError, convert_checkpoint
 

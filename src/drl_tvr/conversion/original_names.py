@@ -1,6 +1,6 @@
-"""The names in an original state dict, of DRL, CLIP4Clip or OpenAI's CLIP: which of ours they are, and what they tell.
+"""Map the names of an original state dict (DRL, CLIP4Clip or OpenAI's CLIP) to ours, and infer its configuration.
 
-Every name is listed for a configuration, so that one that is missing is noticed as well as one too many.
+All names of a configuration are listed, so that missing names are found as well as unknown ones.
 """
 
 import math
@@ -13,11 +13,11 @@ from ..model.configuration_drl import DRLConfig
 
 
 class CheckpointError(ValueError):
-    """A file is not the original checkpoint that it should be; the message names it and what was found."""
+    """Invalid original checkpoint; the message names the file and what was found."""
 
 
-# An official block -> ours. The fused query, key and value become three.
-BLOCK = {
+# Names in a block, official to ours. The fused query, key and value are split into three.
+BLOCK_NAMES = {
     "ln_1.weight": ("layer_norm1.weight",),
     "ln_1.bias": ("layer_norm1.bias",),
     "attn.in_proj_weight": ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),
@@ -31,14 +31,14 @@ BLOCK = {
     "mlp.c_proj.weight": ("mlp.fc2.weight",),
     "mlp.c_proj.bias": ("mlp.fc2.bias",),
 }
-# A stack of blocks -> ours, and the configuration that counts them.
-STACKS = {
+# Stacks of blocks, official to ours, with the sub-configuration that holds the number of blocks.
+STACK_NAMES = {
     "clip.visual.transformer.resblocks": ("vision_model.encoder.layers", "vision_config"),
     "clip.transformer.resblocks": ("text_model.encoder.layers", "text_config"),
     "transformerClip.resblocks": ("temporal_encoder.layers", "temporal_config"),
     "cross.transformer.resblocks": ("cross_transformer.layers", "cross_config"),
 }
-CLIP = {
+CLIP_NAMES = {
     "clip.visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
     "clip.visual.class_embedding": "vision_model.embeddings.class_embedding",
     "clip.visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
@@ -54,9 +54,9 @@ CLIP = {
     "clip.text_projection": "text_projection.weight",
     "clip.logit_scale": "logit_scale",
 }
-TRANSPOSED = ("clip.visual.proj", "clip.text_projection")
-# The heads, by the value of `temporal_encoder` or `interaction` that has them.
-HEADS = {
+TRANSPOSED_NAMES = ("clip.visual.proj", "clip.text_projection")
+# Names outside CLIP and the stacks, by the value of `temporal_encoder` or `interaction` that has them.
+HEAD_NAMES = {
     "transformer": {"frame_position_embeddings.weight": "temporal_encoder.position_embedding.weight"},
     "lstm": {
         f"lstm_visual.{name}": f"temporal_encoder.lstm.{name}"
@@ -78,109 +78,187 @@ HEADS = {
         "similarity_dense.bias": "cross_transformer.score.bias",
     },
 }
-# seqLSTM declares positions and never reads them.
-UNUSED = {"lstm": ("frame_position_embeddings.weight",)}
+# The official LSTM encoder declares positions and never reads them.
+UNUSED_NAMES = {"lstm": ("frame_position_embeddings.weight",)}
 MAX_BLOCKS = 100  # the largest CLIP has 48
+HEAD_WIDTH = 64
+DEFAULT_NUM_BLOCKS = 4  # of the official temporal encoder and XTI
 
 
 def original_names(config: DRLConfig) -> dict[str, tuple[str, ...]]:
-    """Every name that an original state dict of this configuration has, in DRL's form, with our names for it.
+    """Map every name of an original state dict of this configuration to ours.
 
     Args:
         config ([`DRLConfig`]): The configuration.
 
     Returns:
-        `dict[str, tuple[str, ...]]`: Our names: one, or three where the official code fuses query, key and value.
-    """
-    names = {official: (ours,) for official, ours in CLIP.items()}
+        `dict[str, tuple[str, ...]]`: By official names, as the DRL code saves them, our names: one, or three where the
+        official code fuses query, key and value.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr import DRLConfig
+    >>> from drl_tvr.conversion.original_names import original_names
+
+    >>> original_names(DRLConfig())["text_weight_fc.0.bias"]
+    ('text_token_weights.layers.0.bias',)
+    ```"""
+    names = {official: (ours,) for official, ours in CLIP_NAMES.items()}
     for part in (config.temporal_encoder, config.interaction):
-        names |= {official: (ours,) for official, ours in HEADS.get(part, {}).items()}
+        names |= {official: (ours,) for official, ours in HEAD_NAMES.get(part, {}).items()}
     if config.interaction == "wti":
         for side, ours in (("text", "text_token_weights"), ("video", "frame_token_weights")):
             for layer in range(0, 2 * config.token_weight_depth, 2):
-                # A single linear layer is not in a sequence there.
+                # The official code wraps several layers in a Sequential, and a single one in nothing.
                 prefix = f"{side}_weight_fc" if config.token_weight_depth == 1 else f"{side}_weight_fc.{layer}"
                 for kind in ("weight", "bias"):
                     names[f"{prefix}.{kind}"] = (f"{ours}.layers.{layer}.{kind}",)
     unused = {"temporal_config": config.temporal_encoder != "transformer", "cross_config": config.interaction != "xti"}
-    for stack, (ours, field) in STACKS.items():
+    for stack, (ours, field) in STACK_NAMES.items():
         layers = 0 if unused.get(field) else getattr(config, field).num_hidden_layers
         for layer in range(layers):
-            for official, parts in BLOCK.items():
+            for official, parts in BLOCK_NAMES.items():
                 names[f"{stack}.{layer}.{official}"] = tuple(f"{ours}.{layer}.{part}" for part in parts)
     return names
 
 
 def count_blocks(state: dict[str, torch.Tensor], stack: str) -> int:
-    """The number of different blocks in a stack.
+    """Count the blocks of a stack.
+
+    Args:
+        state (`dict[str, torch.Tensor]`): The state dict, with the names of DRL.
+        stack (`str`): Official name of the stack.
+
+    Returns:
+        `int`: Number of different block indices.
 
     Raises:
-        `CheckpointError`: For more than any CLIP has.
+        `CheckpointError`: When there are more blocks than any CLIP has.
     """
     found = [re.match(rf"{re.escape(stack)}\.(\d+)\.", name) for name in state]
     indices = {int(match[1]) for match in found if match}
     if len(indices) > MAX_BLOCKS:
-        raise CheckpointError(f"{stack} has {len(indices)} blocks, expected at most {MAX_BLOCKS}.")
+        raise CheckpointError(f"{stack}: found {len(indices)} blocks, expected at most {MAX_BLOCKS}.")
     return len(indices)
 
 
 def shape_of(state: dict[str, torch.Tensor], name: str, dims: int) -> torch.Size:
-    """Shape of a tensor that the configuration is read from.
+    """Return the shape of a tensor that the configuration is inferred from.
+
+    Args:
+        state (`dict[str, torch.Tensor]`): The state dict, with the names of DRL.
+        name (`str`): Official name of the tensor.
+        dims (`int`): Expected number of dimensions.
+
+    Returns:
+        `torch.Size`: The shape.
 
     Raises:
-        `CheckpointError`: When it is absent, has another number of dimensions or one of size 0.
+        `CheckpointError`: When the tensor is missing, has another number of dimensions, or has a dimension of size 0.
     """
     if name not in state:
         found = ", ".join(list(state)[:5])
-        raise CheckpointError(f"there is no tensor {name!r}; found {len(state)}, such as {found}.")
+        raise CheckpointError(f"found {len(state)} tensors, such as {found}, expected {name!r} among them.")
     if state[name].dim() != dims:
-        raise CheckpointError(f"{name!r} has shape {tuple(state[name].shape)}, expected {dims} dimensions.")
+        raise CheckpointError(f"{name!r}: found shape {tuple(state[name].shape)}, expected {dims} dimensions.")
     if 0 in state[name].shape:
-        raise CheckpointError(f"{name!r} has shape {tuple(state[name].shape)}, expected sizes of at least 1.")
+        raise CheckpointError(f"{name!r}: found shape {tuple(state[name].shape)}, expected sizes of at least 1.")
     return state[name].shape
 
 
 def infer_interaction(state: dict[str, torch.Tensor], chosen: str | None) -> str:
-    """The interaction that the heads of a state dict tell, or that was chosen where there are none.
+    """Infer the interaction from the names of its weights.
+
+    Args:
+        state (`dict[str, torch.Tensor]`): The state dict, with the names of DRL.
+        chosen (`str` or `None`): The interaction that the caller expects; needed for `"dp"` and `"ti"`, which have no
+            weights of their own.
+
+    Returns:
+        `str`: The interaction.
 
     Raises:
-        `CheckpointError`: When the choice contradicts the heads, or is missing where there are none.
+        `CheckpointError`: When `chosen` contradicts the weights, or is missing and there are none.
     """
-    signs = {
+    prefixes_of = {
         "wti": ("text_weight_fc.", "video_weight_fc."),
         "mlp": ("similarity_dense.0.", "similarity_dense.2."),
         "xti": ("cross.", "similarity_dense."),
     }
-    for interaction, prefixes in signs.items():
-        head = next((name for name in state if name.startswith(prefixes)), None)
-        if head is not None:
+    for interaction, prefixes in prefixes_of.items():
+        name = next((name for name in state if name.startswith(prefixes)), None)
+        if name is not None:
             if chosen not in (None, interaction):
-                raise CheckpointError(f"`interaction={chosen!r}` was chosen, but {head!r} is of {interaction!r}.")
+                raise CheckpointError(f"`interaction`: found {name!r} of {interaction!r}, expected {chosen!r}.")
             return interaction
-    if chosen in signs:
-        raise CheckpointError(f"`interaction={chosen!r}` was chosen, but there is no tensor {signs[chosen][0]}*.")
+    if chosen in prefixes_of:
+        raise CheckpointError(f"`interaction`: found no tensor {prefixes_of[chosen][0]}*, expected {chosen!r}.")
     if chosen is None:
-        raise CheckpointError("no name tells 'dp' from 'ti': say which by `interaction`.")
+        raise CheckpointError("the checkpoint does not distinguish 'dp' from 'ti': pass `interaction`.")
     return chosen
 
 
-def infer_config(state: dict[str, torch.Tensor], interaction: str | None = None, **cdcr_fields) -> DRLConfig:
-    """Read the configuration off the names and shapes of an original state dict.
+def infer_temporal_encoder(state: dict[str, torch.Tensor]) -> str:
+    """Infer the temporal encoder from the names of its weights."""
+    if any(name.startswith("lstm_visual.") for name in state):
+        return "lstm"
+    if any(name.startswith(("transformerClip.", "frame_position_embeddings.")) for name in state):
+        return "transformer"
+    return "none"
+
+
+def infer_token_weight_depth(state: dict[str, torch.Tensor]) -> int:
+    """Infer the number of layers of the networks that weight tokens; 2, the default, when there are none."""
+    if any(re.fullmatch(r"(text|video)_weight_fc\.(weight|bias)", name) for name in state):
+        return 1
+    if any(re.match(r"(text|video)_weight_fc\.4\.", name) for name in state):
+        return 3
+    return 2
+
+
+def infer_blocks(state: dict[str, torch.Tensor], stack: str, width: int, num_heads: int | None = None) -> dict:
+    """Infer the sub-configuration of a stack of blocks.
 
     Args:
-        state (`dict[str, torch.Tensor]`): The state dict, in DRL's form.
-        interaction (`str`, *optional*): `"dp"` or `"ti"` where the names don't tell.
-        cdcr_fields: `cdcr`, `cdcr_lambda`, `cdcr_alpha_diagonal`, `cdcr_alpha_off_diagonal`.
+        state (`dict[str, torch.Tensor]`): The state dict, with the names of DRL.
+        stack (`str`): Official name of the stack.
+        width (`int`): Width of the blocks.
+        num_heads (`int`, *optional*): Number of attention heads; by default as many as are 64 wide.
 
     Returns:
-        [`DRLConfig`]: With `padding_similarity="zero"`, as in the official code.
+        `dict`: Fields of the sub-configuration.
 
     Raises:
-        `CheckpointError`: When the towers can't be read off, or `interaction` and the heads don't agree.
-        `ValueError`: For a field that [`DRLConfig`] refuses.
+        `CheckpointError`: When the width is not a multiple of that of a head, or there are too many blocks.
+    """
+    if num_heads is None and width % HEAD_WIDTH:
+        raise CheckpointError(
+            f"{stack}: found width {width}, expected a multiple of {HEAD_WIDTH}, the width of a head."
+        )
+    return {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": count_blocks(state, stack) or DEFAULT_NUM_BLOCKS,
+        "num_attention_heads": num_heads or width // HEAD_WIDTH,
+        "hidden_act": "quick_gelu",
+    }
+
+
+def infer_towers(state: dict[str, torch.Tensor]) -> dict:
+    """Infer the fields of both towers: `text_config`, `vision_config` and `projection_dim`.
+
+    Args:
+        state (`dict[str, torch.Tensor]`): The state dict, with the names of DRL.
+
+    Returns:
+        `dict`: Fields of [`DRLConfig`].
+
+    Raises:
+        `CheckpointError`: When a tensor is missing or misshapen, or the vision tower is not a Vision Transformer.
     """
     if any(name.startswith(("clip.visual.layer1.", "clip.visual.attnpool.")) for name in state):
-        raise CheckpointError("the vision tower is a ResNet; DRL runs on Vision Transformers alone.")
+        raise CheckpointError("found a ResNet as the vision tower, expected a Vision Transformer.")
     vision_width, _, patch_size, _ = shape_of(state, "clip.visual.conv1.weight", 4)
     num_positions, _ = shape_of(state, "clip.visual.positional_embedding", 2)
     context_length, text_width = shape_of(state, "clip.positional_embedding", 2)
@@ -188,65 +266,66 @@ def infer_config(state: dict[str, torch.Tensor], interaction: str | None = None,
     _, dim = shape_of(state, "clip.text_projection", 2)
     grid = math.isqrt(num_positions - 1)
     if grid < 1 or grid**2 + 1 != num_positions:
-        raise CheckpointError(f"'clip.visual.positional_embedding' has {num_positions} rows: no square and one more.")
+        raise CheckpointError(
+            f"'clip.visual.positional_embedding': found {num_positions} rows, expected grid * grid + 1."
+        )
     if vocab_size < 3:
-        raise CheckpointError(f"'clip.token_embedding.weight' has {vocab_size} rows, expected BOS, EOS and a word.")
-
-    interaction = infer_interaction(state, interaction)
-    temporal_encoder = "none"
-    if any(name.startswith("lstm_visual.") for name in state):
-        temporal_encoder = "lstm"
-    elif any(name.startswith(("transformerClip.", "frame_position_embeddings.")) for name in state):
-        temporal_encoder = "transformer"
-    depth = 2
-    if any(re.fullmatch(r"(text|video)_weight_fc\.(weight|bias)", name) for name in state):
-        depth = 1
-    elif any(re.match(r"(text|video)_weight_fc\.4\.", name) for name in state):
-        depth = 3
-
-    def blocks(width: int, stack: str, heads: int | None = None) -> dict:
-        if heads is None and width % 64:
-            raise CheckpointError(f"{stack} is {width} wide, expected a multiple of 64, the width of a head.")
-        return {
-            "hidden_size": width,
-            "intermediate_size": 4 * width,
-            "num_hidden_layers": count_blocks(state, stack) or 4,
-            "num_attention_heads": heads or width // 64,
-            "hidden_act": "quick_gelu",
-        }
-
-    def rows_of(name: str) -> int:
-        # As many as the text tower's, which they start from; if there are none, that is one of the misfits.
-        return shape_of(state, name, 2)[0] if name in state else context_length
-
-    # Each with positions of its own.
-    fields = {}
-    if temporal_encoder == "transformer":
-        rows = rows_of("frame_position_embeddings.weight")
-        fields["temporal_config"] = {**blocks(dim, "transformerClip.resblocks"), "max_position_embeddings": rows}
-    if interaction == "xti":
-        rows = rows_of("cross.embeddings.position_embeddings.weight")
-        cross = blocks(dim, "cross.transformer.resblocks", heads=8)
-        fields["cross_config"] = {**cross, "max_position_embeddings": rows}
-
-    return DRLConfig(
-        text_config={
-            **blocks(text_width, "clip.transformer.resblocks"),
+        raise CheckpointError(
+            f"'clip.token_embedding.weight': found {vocab_size} rows, expected at least 3 for BOS, EOS and a word."
+        )
+    return {
+        "text_config": {
+            **infer_blocks(state, "clip.transformer.resblocks", text_width),
             "vocab_size": vocab_size,
             "max_position_embeddings": context_length,
-            # The official tokenizer's last two; it pads with another, which no real token sees.
+            # The last two tokens of the official tokenizer. Its padding token is another; no real token attends to it.
             "bos_token_id": vocab_size - 2,
             "eos_token_id": vocab_size - 1,
             "pad_token_id": vocab_size - 1,
         },
-        vision_config={
-            **blocks(vision_width, "clip.visual.transformer.resblocks"),
+        "vision_config": {
+            **infer_blocks(state, "clip.visual.transformer.resblocks", vision_width),
             "image_size": patch_size * grid,
             "patch_size": patch_size,
         },
-        projection_dim=dim,
+        "projection_dim": dim,
+    }
+
+
+def infer_config(state: dict[str, torch.Tensor], interaction: str | None = None, **cdcr_fields) -> DRLConfig:
+    """Infer the configuration from the names and shapes of an original state dict.
+
+    Args:
+        state (`dict[str, torch.Tensor]`): The state dict, with the names of DRL.
+        interaction (`str`, *optional*): `"dp"` or `"ti"` where the names do not distinguish them.
+        cdcr_fields: `cdcr`, `cdcr_lambda`, `cdcr_alpha_diagonal`, `cdcr_alpha_off_diagonal`.
+
+    Returns:
+        [`DRLConfig`]: The configuration, with `padding_similarity="zero"` as in the official code.
+
+    Raises:
+        `CheckpointError`: When the towers cannot be inferred, or `interaction` contradicts the weights.
+        `ValueError`: When [`DRLConfig`] refuses a field.
+    """
+    fields = infer_towers(state)
+    dim, context_length = fields["projection_dim"], fields["text_config"]["max_position_embeddings"]
+    interaction, temporal_encoder = infer_interaction(state, interaction), infer_temporal_encoder(state)
+
+    def num_rows(name: str) -> int:
+        # A missing table is reported later with all other misfits; until then take the length of the text tower.
+        return shape_of(state, name, 2)[0] if name in state else context_length
+
+    if temporal_encoder == "transformer":
+        blocks = infer_blocks(state, "transformerClip.resblocks", dim)
+        positions = num_rows("frame_position_embeddings.weight")
+        fields["temporal_config"] = {**blocks, "max_position_embeddings": positions}
+    if interaction == "xti":
+        blocks = infer_blocks(state, "cross.transformer.resblocks", dim, num_heads=8)
+        positions = num_rows("cross.embeddings.position_embeddings.weight")
+        fields["cross_config"] = {**blocks, "max_position_embeddings": positions}
+    return DRLConfig(
         interaction=interaction,
-        token_weight_depth=depth,
+        token_weight_depth=infer_token_weight_depth(state),
         temporal_encoder=temporal_encoder,
         padding_similarity="zero",
         **fields,
@@ -255,50 +334,56 @@ def infer_config(state: dict[str, torch.Tensor], interaction: str | None = None,
 
 
 def misfits(state: dict[str, torch.Tensor], config: DRLConfig, shapes: dict[str, torch.Size]) -> Iterator[str]:
-    """What in an original state dict is unknown, missing, misshapen or not of finite numbers, a line a tensor.
+    """Find the tensors that are unknown, missing, misshapen, of another type or not finite.
 
     Args:
-        state (`dict[str, torch.Tensor]`): The state dict, in DRL's form.
+        state (`dict[str, torch.Tensor]`): The state dict, with the names of DRL.
         config ([`DRLConfig`]): Its configuration.
-        shapes (`dict[str, torch.Size]`): Of our parameters, by our names.
+        shapes (`dict[str, torch.Size]`): Shapes of our parameters, by our names.
+
+    Yields:
+        `str`: One line per tensor.
     """
-    names = original_names(config)
-    for name in sorted(set(state) - set(names) - set(UNUSED.get(config.temporal_encoder, ()))):
+    names, unused = original_names(config), UNUSED_NAMES.get(config.temporal_encoder, ())
+    for name in sorted(set(state) - set(names) - set(unused)):
         yield f"unknown: {name} {tuple(state[name].shape)}"
     for name, ours in names.items():
-        expected = (len(ours) * shapes[ours[0]][0], *shapes[ours[0]][1:]) if len(ours) > 1 else tuple(shapes[ours[0]])
-        expected = expected[::-1] if name in TRANSPOSED else expected
+        expected = tuple(shapes[ours[0]])
+        if len(ours) > 1:
+            expected = (len(ours) * expected[0], *expected[1:])
+        if name in TRANSPOSED_NAMES:
+            expected = expected[::-1]
         if name not in state:
             yield f"missing: {name} {expected}"
         elif tuple(state[name].shape) != expected:
-            yield f"misshapen: {name} is {tuple(state[name].shape)}, expected {expected}"
+            yield f"misshapen: {name}: found {tuple(state[name].shape)}, expected {expected}"
         elif not state[name].is_floating_point():
-            yield f"of another type: {name} is {state[name].dtype}, expected floating point"
+            yield f"of another type: {name}: found {state[name].dtype}, expected floating point"
         elif not state[name].float().isfinite().all():
             yield f"not finite: {name}"
-    for name in UNUSED.get(config.temporal_encoder, ()):
+    for name in unused:
         if name in state and state[name].dim() != 2:
-            yield f"misshapen: {name} is {tuple(state[name].shape)}, expected 2 dimensions"
+            yield f"misshapen: {name}: found {tuple(state[name].shape)}, expected 2 dimensions"
 
 
 def to_our_names(state: dict[str, torch.Tensor], config: DRLConfig) -> dict[str, torch.Tensor]:
-    """Rename, transpose and split the tensors of an original state dict, and bring them to float32.
+    """Rename, transpose and split the tensors of an original state dict, and convert them to float32.
 
     Args:
-        state (`dict[str, torch.Tensor]`): The state dict, in DRL's form, without misfits.
+        state (`dict[str, torch.Tensor]`): The state dict, with the names of DRL, without misfits.
         config ([`DRLConfig`]): Its configuration.
 
     Returns:
-        `dict[str, torch.Tensor]`: Every parameter of [`DRLModel`].
+        `dict[str, torch.Tensor]`: Every parameter of [`DRLModel`], by our names.
     """
     converted = {}
     for name, ours in original_names(config).items():
-        tensor = state[name].T if name in TRANSPOSED else state[name]
-        # On a GPU the official code keeps the towers in half precision, of which float32 loses nothing.
+        tensor = state[name].T if name in TRANSPOSED_NAMES else state[name]
+        # On a GPU the official code keeps the towers in half precision; float32 represents it exactly.
         parts = tensor.float().chunk(len(ours)) if len(ours) > 1 else (tensor.float(),)
-        # Each in memory of its own: what shares it, as views and aliases in a checkpoint do, can't be saved.
-        owned = [part.clone(memory_format=torch.contiguous_format) for part in parts]
-        converted |= dict(zip(ours, owned, strict=True))
+        for our_name, part in zip(ours, parts, strict=True):
+            # safetensors refuses tensors that share memory, as views and aliases in a checkpoint do.
+            converted[our_name] = part.clone(memory_format=torch.contiguous_format)
     return converted
 
 

@@ -68,6 +68,7 @@ def describe_processor(processor: DRLProcessor) -> dict:
     Returns:
         `dict`: `fps` (frames per second), `max_frames` (per video) and `max_words` (tokens per caption).
     """
+    video_processor = processor.video_processor
     return {
         "fps": video_processor.fps,
         "max_frames": video_processor.max_frames,

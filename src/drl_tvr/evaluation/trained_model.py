@@ -2,6 +2,7 @@
 
 import os
 
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from ..model.modeling_drl import DRLModel
@@ -20,8 +21,8 @@ def load_trained(name_or_path: str | os.PathLike) -> DRLModel:
         [`DRLModel`]: The model, in evaluation mode, on the CPU.
 
     Raises:
-        `ValueError`: When weights are damaged, missing, unknown to the configuration, or of another shape than it
-            says.
+        `ValueError`: When the configuration is invalid, or weights are damaged, missing, unknown to the configuration
+            or of another shape than it says.
         `OSError`: When there is no checkpoint.
 
     Example:
@@ -31,7 +32,6 @@ def load_trained(name_or_path: str | os.PathLike) -> DRLModel:
 
     >>> load_trained("outputs/moving-shapes").training
     False
-
     ```"""
     try:
         model, report = DRLModel.from_pretrained(
@@ -40,7 +40,7 @@ def load_trained(name_or_path: str | os.PathLike) -> DRLModel:
             ignore_mismatched_sizes=True,
             local_files_only=os.path.isdir(name_or_path),
         )
-    except (RuntimeError, SafetensorError) as error:
+    except (ValueError, RuntimeError, StrictDataclassError, SafetensorError) as error:
         raise ValueError(f"{name_or_path} cannot be loaded: {error}") from error
     for kind, found in (
         ("missing_keys", "missing"),

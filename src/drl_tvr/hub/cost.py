@@ -1,4 +1,4 @@
-"""What a model costs to use, measured on its device, in its dtype, at the lengths that its processor allows."""
+"""Measure the cost of using a model: parameters, time per video and per query, and memory per encoded video."""
 
 import statistics
 import time
@@ -11,27 +11,28 @@ from ..model.modeling_drl import DRLFeatures, DRLModel
 from ..model.processing_drl import DRLProcessor
 
 
-REPEATS = 5
-NUM_VIDEOS = 100  # that a query is compared with
+NUM_RUNS = 5
+NUM_VIDEOS = 100
 
 
 @dataclass(frozen=True)
 class ModelCost:
-    """Cost of a model, on one device, one item at a time.
+    """Cost of using a model on one device, one item at a time.
 
     Args:
-        num_parameters (`int`): Numbers that the model holds.
-        num_frames (`int`): Frames of the clip that was measured.
-        ms_per_clip (`float`): Milliseconds to encode it from decoded pixels; decoding is not in it.
-        ms_per_query (`float`): Milliseconds to encode a caption of full length and score it with 100 encoded clips.
-        bytes_per_video (`int`): Bytes of an encoded clip, tokens and weights.
-        dtype (`str`): Of the weights.
-        num_threads (`int`, *optional*): CPU threads; `None` on another device.
+        num_parameters (`int`): Number of parameters of the model.
+        num_frames (`int`): Number of frames of the measured video.
+        ms_per_video (`float`): Milliseconds to encode one video from decoded pixels, without decoding.
+        ms_per_query (`float`): Milliseconds to encode a caption of full length and score it against 100 encoded
+            videos.
+        bytes_per_video (`int`): Bytes of one encoded video, tokens and weights.
+        dtype (`str`): Data type of the parameters.
+        num_threads (`int` or `None`): Number of CPU threads; `None` on another device.
     """
 
     num_parameters: int
     num_frames: int
-    ms_per_clip: float
+    ms_per_video: float
     ms_per_query: float
     bytes_per_video: int
     dtype: str
@@ -40,15 +41,26 @@ class ModelCost:
 
 @torch.no_grad()
 def measure_cost(model: DRLModel, processor: DRLProcessor) -> ModelCost:
-    """Measure a model; medians of five runs after one that is not counted.
+    """Measure the cost of a model on random inputs; times are medians of five runs after a warm-up.
 
     Args:
-        model ([`DRLModel`]): On the device and in the dtype that are meant.
-        processor ([`DRLProcessor`]): Says how many frames and words there may be.
+        model ([`DRLModel`]): The model, already on the device and in the dtype to measure.
+        processor ([`DRLProcessor`]): Its processor, which sets the number of frames and the length of a caption.
 
     Returns:
-        [`~hub.ModelCost`]: The figures.
-    """
+        [`~hub.ModelCost`]: The cost.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr import DRLModel, DRLProcessor
+    >>> from drl_tvr.hub import measure_cost
+
+    >>> folder = "outputs/moving-shapes"
+    >>> cost = measure_cost(DRLModel.from_pretrained(folder), DRLProcessor.from_pretrained(folder))
+    >>> cost.dtype, cost.ms_per_query > 0
+    ('float32', True)
+    ```"""
     was_training = model.training
     model.eval()
     num_frames = processor.video_processor.max_frames or 1
@@ -61,7 +73,7 @@ def measure_cost(model: DRLModel, processor: DRLProcessor) -> ModelCost:
     cost = ModelCost(
         num_parameters=model.num_parameters(),
         num_frames=num_frames,
-        ms_per_clip=milliseconds(lambda: model.get_video_features(pixels), device),
+        ms_per_video=milliseconds(lambda: model.get_video_features(pixels), device),
         ms_per_query=milliseconds(lambda: model.similarity(model.get_text_features(ids), videos), device),
         bytes_per_video=sum(x.numel() * x.element_size() for x in (video.tokens, video.weights)),
         dtype=str(model.dtype).removeprefix("torch."),
@@ -72,9 +84,9 @@ def measure_cost(model: DRLModel, processor: DRLProcessor) -> ModelCost:
 
 
 def milliseconds(run: Callable[[], object], device: torch.device) -> float:
-    """Median duration of a call."""
+    """Return the median duration of a call."""
     times = []
-    for _ in range(REPEATS + 1):
+    for _ in range(NUM_RUNS + 1):
         start = time.perf_counter()
         run()
         if device.type == "cuda":

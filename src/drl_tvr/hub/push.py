@@ -1,4 +1,4 @@
-"""Publishes a trained checkpoint: what loads it, what describes it, and nothing else, in one commit."""
+"""Publish a checkpoint folder on the Hub in one commit: weights, processor, code, card and results."""
 
 import json
 import logging
@@ -12,32 +12,30 @@ import yaml
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, constants
 from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils import validate_repo_id
-from safetensors import SafetensorError
-from transformers.dynamic_module_utils import get_relative_import_files
 
-from ..model import modeling_drl, processing_drl, video_processing_drl
-from ..model.modeling_drl import DRLModel
+from .. import model as model_package
+from ..evaluation.trained_model import load_trained
 from ..model.processing_drl import DRLProcessor
+from ..model.publishing import DRLPublishMixin
 
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-# Beside the weights and the code. `*_results.json` and `*_provenance.json` are what an evaluation leaves.
+WEIGHTS_FILE, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
+# Files of the folder that are published beside the weights; `*_results.json` are the results of evaluations.
 PUBLISHED = (
     "README.md", "LICENSE*", "NOTICE*", "config.json", "processor_config.json", "preprocessor_config.json",
     "video_preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt",
-    "special_tokens_map.json", "added_tokens.json", "*_results.json", "*_evaluation.json",
-    "*_provenance.json", "*.png",
+    "special_tokens_map.json", "added_tokens.json", "*_results.json", "*.png",
 )  # fmt: skip
-# What an earlier push may have left and `from_pretrained` would still prefer, or a pickle.
+# Files of an earlier push that `from_pretrained` would prefer to the new weights, and pickles.
 STALE = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*", "training_args.bin")
-# The one line of a card that says where the model is.
+# The line of a card's example that names the model.
 CARD_NAME = re.compile(r'^name = "[^"\n]*"', re.MULTILINE)
 
 
 class PublishError(ValueError):
-    """A folder or an address that can't be published to; the message names the file and what is wrong with it."""
+    """Folder or repository that cannot be published; the message names the file and what is wrong with it."""
 
 
 def push_checkpoint(
@@ -51,28 +49,29 @@ def push_checkpoint(
 ) -> CommitInfo:
     """Publish a checkpoint folder on the Hub.
 
-    The folder is loaded first, and read only: the card names `repo_id`, and the configurations name the code, in what
-    is uploaded alone. Files that have not changed are not uploaded again. All is one commit, so that whoever loads the
-    repository sees the state before or the state after; weights of an earlier push that this one lacks go with it.
+    The folder is loaded first, and is not changed: the name of the repository in the card and the names of the code in
+    the configurations are set in the uploaded files only. Unchanged files are not uploaded again. Everything is one
+    commit, so that a reader of the repository finds the state before or the state after. Weights of an earlier push
+    that this one does not have are deleted.
 
     Args:
-        folder (`str` or `os.PathLike`): What [`DRLTrainer`], `save_pretrained` or `drl-tvr convert` wrote, with a
-            `README.md`.
-        repo_id (`str`): `"user/name"` or `"name"`; the repository is made when absent.
-        private (`bool`, *optional*, defaults to `False`): Whether only its owner may see it.
-        revision (`str`, *optional*): A branch, made from `main` when absent; by default `main`.
-        message (`str`, *optional*, defaults to `"Upload DRL model"`): Of the commit.
-        token (`str`, *optional*): By default the one of `HF_TOKEN` or of `hf auth login`.
+        folder (`str` or `os.PathLike`): A folder written by [`DRLTrainer`], `save_pretrained` or `drl-tvr convert`,
+            with a `README.md`.
+        repo_id (`str`): `"user/name"` or `"name"`; the repository is created when it does not exist.
+        private (`bool`, *optional*, defaults to `False`): Whether only the owner can see the repository.
+        revision (`str`, *optional*, defaults to `"main"`): A branch, created from `main` when it does not exist.
+        message (`str`, *optional*, defaults to `"Upload DRL model"`): Message of the commit.
+        token (`str`, *optional*): A Hub token; by default that of `HF_TOKEN` or of `hf auth login`.
 
     Returns:
         `huggingface_hub.CommitInfo`: The commit; `oid` and `commit_url` name it.
 
     Raises:
-        [`~hub.PublishError`]: When the folder is not whole or does not load, or the repository is public and
-            should be private.
-        `ConnectionError`: Offline, or when the connection fails. The repository is then as it was, or has the whole
-            commit if only the answer was lost.
-        `OSError`: What the Hub refuses, as huggingface_hub's `HfHubHTTPError`.
+        [`~hub.PublishError`]: When the folder is incomplete or cannot be loaded, or the repository is public although
+            `private` is set.
+        `ConnectionError`: When the network is disabled or the connection fails. The repository is then unchanged, or
+            has the whole commit when only the answer was lost.
+        `OSError`: When the Hub refuses the request, as `HfHubHTTPError` of huggingface_hub.
 
     Example:
 
@@ -84,154 +83,201 @@ def push_checkpoint(
     ```"""
     validate_repo_id(repo_id)
     if constants.HF_HUB_OFFLINE:
-        raise ConnectionError(f"Nothing is published to {repo_id}: HF_HUB_OFFLINE is set, which forbids the network.")
+        raise ConnectionError(
+            f"Nothing is published to {repo_id}: `HF_HUB_OFFLINE` is set, which disables the network."
+        )
     folder = Path(folder)
     files = files_to_publish(folder)
-    check_loads(folder)
-    contents_to_publish(files, repo_id)  # what can't be made is known before a repository is
+    auto_maps = read_auto_maps(folder)
+    contents_to_publish(files, repo_id, auto_maps)  # fail before the repository is created
     api = HfApi(library_name="drl_tvr", token=token)
     try:
         repo_id = api.create_repo(repo_id, private=private or None, exist_ok=True).repo_id
         if private and not api.model_info(repo_id).private:
-            raise PublishError(f"{repo_id} exists and is public. Change that on the Hub, or push without `private`.")
+            raise PublishError(
+                f"{repo_id}: found a public repository, expected a private one. Change it on the Hub, or push without "
+                "`private`."
+            )
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
-        contents = contents_to_publish(files, repo_id)
+        contents = contents_to_publish(files, repo_id, auto_maps)
         before = api.model_info(repo_id, revision=revision).sha
-        there = api.list_repo_files(repo_id, revision=revision)
-        stale = [name for name in there if matches(name, STALE) and name not in contents]
+        existing = api.list_repo_files(repo_id, revision=revision)
+        stale = [name for name in existing if matches(name, STALE) and name not in contents]
         additions = [CommitOperationAdd(name, content) for name, content in contents.items()]
         deletions = [CommitOperationDelete(name) for name in stale]
-        # `upload_folder` may make several commits of one folder.
+        # Not `upload_folder`, which may split one folder into several commits.
         commit = api.create_commit(repo_id, [*additions, *deletions], commit_message=message, revision=revision)
         if commit.oid == before:
             logger.info("Nothing has changed: %s stays at %s.", repo_id, before)
         return commit
-    except OSError:  # what the Hub refuses says so itself
+    except OSError:  # the Hub's own message says what it refuses
         raise
     except (HTTPError, RuntimeError) as error:
         reason = error.__cause__ or error
         raise ConnectionError(
-            f"The connection to {api.endpoint} failed while {folder} was pushed to {repo_id}, which is as it was "
-            f"before, or has the whole commit if only the answer was lost: {type(reason).__name__}: {reason}"
+            f"The connection to {api.endpoint} failed while {folder} was pushed to {repo_id}. The repository is "
+            f"unchanged, or has the whole commit if only the answer was lost: {type(reason).__name__}: {reason}"
         ) from error
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a name fits one of the patterns."""
+    """Return whether a name matches one of the patterns."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def files_to_publish(folder: Path) -> list[Path]:
-    """The files of a checkpoint folder that belong in a repository; the rest is logged.
+    """List the files of a checkpoint folder that are published, and log the others.
+
+    Args:
+        folder (`Path`): The checkpoint folder.
+
+    Returns:
+        `list[Path]`: The files, in alphabetical order.
 
     Raises:
-        [`~hub.PublishError`]: When the folder is no whole checkpoint.
+        [`~hub.PublishError`]: When the folder is not a complete checkpoint.
     """
     if not folder.is_dir():
-        raise PublishError(f"{folder} is no folder.")
+        raise PublishError(f"{folder} is not a folder.")
     for name, needed in (
         ("config.json", "the model's configuration"),
-        ("README.md", "the model card; DRLTrainer writes one, so does drl_tvr.hub.write_model_card"),
-        ("processor_config.json", "the processor; `DRLProcessor.save_pretrained` writes it"),
+        ("README.md", "the model card, as DRLTrainer or `drl_tvr.hub.write_model_card` writes it"),
+        ("processor_config.json", "the processor, as `DRLProcessor.save_pretrained` writes it"),
     ):
         if not (folder / name).is_file():
-            raise PublishError(f"{folder} has no {name}: {needed}.")
+            raise PublishError(f"{folder}: found no {name}, expected {needed}.")
     if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
-        raise PublishError(f"{folder} has no tokenizer: neither tokenizer.json nor vocab.json.")
-    config = read_json(folder / "config.json")
-    if config.get("model_type") != "drl":
-        raise PublishError(f"{folder / 'config.json'}: `model_type` is {config.get('model_type')!r}, expected 'drl'.")
+        raise PublishError(f"{folder}: found no tokenizer, expected tokenizer.json or vocab.json.")
+    model_type = read_json(folder / "config.json").get("model_type")
+    if model_type != "drl":
+        raise PublishError(f"{folder / 'config.json'}: `model_type`: found {model_type!r}, expected 'drl'.")
     try:
         metadata = ModelCard.load(folder / "README.md").data.to_dict()
     except (ValueError, OSError, yaml.YAMLError) as error:
-        raise PublishError(f"{folder / 'README.md'}: the metadata is not readable: {error}") from error
+        raise PublishError(f"{folder / 'README.md'}: the metadata cannot be read: {error}") from error
     if not metadata:
-        raise PublishError(f"{folder / 'README.md'} does not begin with metadata between two lines of `---`.")
+        raise PublishError(
+            f"{folder / 'README.md'}: found no metadata, expected it at the beginning between two lines of `---`."
+        )
     names = [*weight_files(folder), *(p.name for p in folder.iterdir() if p.is_file() and matches(p.name, PUBLISHED))]
     for name in names:
         if not (folder / name).resolve().is_relative_to(folder.resolve()):
-            raise PublishError(f"{folder / name} is a link to {(folder / name).resolve()}, outside of the folder.")
-    left_out = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir() if path.name not in names)
-    if left_out:
-        logger.info("Not published: %s", ", ".join(left_out))
+            raise PublishError(
+                f"{folder / name}: found a link to {(folder / name).resolve()}, expected a file in the folder."
+            )
+    others = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    others = [name for name in others if name not in names]
+    if others:
+        logger.info("Not published: %s", ", ".join(others))
     return [folder / name for name in sorted(names)]
 
 
 def weight_files(folder: Path) -> list[str]:
-    """Names of the weights: one file, or an index and its shards.
+    """List the files of the weights: a single file, or an index and its shards.
+
+    Args:
+        folder (`Path`): The checkpoint folder.
+
+    Returns:
+        `list[str]`: Names of the files.
 
     Raises:
-        [`~hub.PublishError`]: When there are none, or one is missing.
+        [`~hub.PublishError`]: When there are no weights, or a shard is missing.
     """
-    single, index = (folder / WEIGHTS).is_file(), (folder / INDEX).is_file()
-    if single and index:
-        raise PublishError(f"{folder} has both {WEIGHTS} and {INDEX}; remove those that are not the model's.")
-    if single:
-        return [WEIGHTS]
-    if not index:
-        raise PublishError(f"{folder} has no weights: neither {WEIGHTS} nor {INDEX}. Pickles are not published.")
-    weight_map = read_json(folder / INDEX).get("weight_map")
+    has_file, has_index = (folder / WEIGHTS_FILE).is_file(), (folder / WEIGHTS_INDEX).is_file()
+    if has_file and has_index:
+        raise PublishError(
+            f"{folder}: found both {WEIGHTS_FILE} and {WEIGHTS_INDEX}, expected one of them. Remove the files that do "
+            "not belong to the model."
+        )
+    if has_file:
+        return [WEIGHTS_FILE]
+    if not has_index:
+        raise PublishError(
+            f"{folder}: found no weights, expected {WEIGHTS_FILE} or {WEIGHTS_INDEX}. Pickles are not published."
+        )
+    weight_map = read_json(folder / WEIGHTS_INDEX).get("weight_map")
     if not isinstance(weight_map, dict):
-        raise PublishError(f"{folder / INDEX} has no `weight_map`.")
+        raise PublishError(
+            f"{folder / WEIGHTS_INDEX}: `weight_map`: found {type(weight_map).__name__}, expected a mapping."
+        )
     shards = sorted(set(weight_map.values()))
     for shard in shards:
         if not isinstance(shard, str) or Path(shard).name != shard or not matches(shard, ("*.safetensors",)):
-            raise PublishError(f"{folder / INDEX} names {shard!r}, expected a .safetensors file of the folder.")
+            raise PublishError(
+                f"{folder / WEIGHTS_INDEX}: `weight_map`: found {shard!r}, expected a .safetensors file of the folder."
+            )
         if not (folder / shard).is_file():
-            raise PublishError(f"{folder} has no {shard}, which {INDEX} names.")
-    return [INDEX, *shards]
+            raise PublishError(f"{folder}: found no {shard}, expected it because {WEIGHTS_INDEX} names it.")
+    return [WEIGHTS_INDEX, *shards]
 
 
-def check_loads(folder: Path) -> None:
-    """Load the model and the processor from the folder alone.
+def read_auto_maps(folder: Path) -> dict[str, dict[str, str]]:
+    """Load the model and the processor, and name the classes that the auto classes load.
+
+    Args:
+        folder (`Path`): The checkpoint folder; nothing outside it is used.
+
+    Returns:
+        `dict[str, dict[str, str]]`: For each configuration file, names such as `"modeling_drl.DRLModel"` by auto
+        classes such as `"AutoModel"`.
 
     Raises:
-        [`~hub.PublishError`]: When one does not load, or the weights are not those of the configuration.
+        [`~hub.PublishError`]: When the folder cannot be loaded.
     """
     try:
-        model, report = DRLModel.from_pretrained(
-            folder, output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True
-        )
+        model = load_trained(folder)
         processor = DRLProcessor.from_pretrained(folder, local_files_only=True)
-    except (ValueError, OSError, RuntimeError, SafetensorError) as error:
-        raise PublishError(f"{folder} does not load: {error}") from error
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if report[kind]:
-            first = sorted(map(str, report[kind]))[0]
-            raise PublishError(
-                f"{folder}: the weights are not those of config.json: {len(report[kind])} "
-                f"{kind.replace('_', ' ')}, {first} for one."
-            )
+    except (ValueError, OSError) as error:
+        raise PublishError(f"{folder} cannot be published: {error}") from error
     vocab_size = model.config.text_config.vocab_size
     if len(processor.tokenizer) > vocab_size:
         raise PublishError(
-            f"{folder}: the tokenizer has {len(processor.tokenizer)} entries, the text tower {vocab_size}."
+            f"{folder}: found a tokenizer of {len(processor.tokenizer)} entries, expected at most {vocab_size}, the "
+            "vocabulary of the text tower."
         )
+    return {"config.json": auto_map_of(model), "processor_config.json": auto_map_of(processor)}
 
 
-def contents_to_publish(files: list[Path], repo_id: str) -> dict[str, Path | bytes]:
-    """What goes up under each name: the files, and for three of them a version that knows the repository.
+def auto_map_of(published: DRLPublishMixin) -> dict[str, str]:
+    """Name the class that each auto class of `published_as` loads, as `module.Class`."""
+    auto_map = {}
+    for attribute, auto_class in published.published_as.items():
+        part = type(published if attribute is None else getattr(published, attribute))
+        auto_map[auto_class] = f"{part.__module__.rpartition('.')[-1]}.{part.__name__}"
+    return auto_map
+
+
+def contents_to_publish(
+    files: list[Path], repo_id: str, auto_maps: dict[str, dict[str, str]]
+) -> dict[str, Path | bytes]:
+    """Make the contents of the repository.
+
+    Args:
+        files (`list[Path]`): The files of the folder.
+        repo_id (`str`): Name of the repository, which the card is to name.
+        auto_maps (`dict[str, dict[str, str]]`): For each configuration file, the classes that it is to name.
+
+    Returns:
+        `dict[str, Path | bytes]`: By the name in the repository, a file or its content.
 
     Raises:
-        [`~hub.PublishError`]: When the processor's file lacks the video processor.
+        [`~hub.PublishError`]: When `processor_config.json` does not hold the video processor.
     """
     contents: dict[str, Path | bytes] = {path.name: path for path in code_files()}
     for path in files:
         contents[path.name] = path
-        if path.name == "config.json":
-            auto_map = {"AutoConfig": "configuration_drl.DRLConfig", "AutoModel": "modeling_drl.DRLModel"}
-            contents[path.name] = to_json({**read_json(path), "auto_map": auto_map})
-        elif path.name == "processor_config.json":
-            processor = {"AutoProcessor": "processing_drl.DRLProcessor"}
-            video_processor = {"AutoVideoProcessor": "video_processing_drl.DRLVideoProcessor"}
-            config = {**read_json(path), "auto_map": processor}
-            if not isinstance(config.get("video_processor"), dict):
-                raise PublishError(
-                    f"{path} has no `video_processor`: it must hold the video processor's settings, as "
-                    "`DRLProcessor.save_pretrained` writes them."
-                )
-            config["video_processor"] = {**config["video_processor"], "auto_map": {**processor, **video_processor}}
+        if path.name in auto_maps:
+            config = {**read_json(path), "auto_map": auto_maps[path.name]}
+            if path.name == "processor_config.json":
+                video_processor = config.get("video_processor")
+                if not isinstance(video_processor, dict):
+                    raise PublishError(
+                        f"{path}: `video_processor`: found {type(video_processor).__name__}, expected the settings of "
+                        "the video processor, as `DRLProcessor.save_pretrained` writes them."
+                    )
+                config["video_processor"] = {**video_processor, "auto_map": auto_maps[path.name]}
             contents[path.name] = to_json(config)
         elif path.name == "README.md":
             text = path.read_text(encoding="utf-8")
@@ -240,28 +286,28 @@ def contents_to_publish(files: list[Path], repo_id: str) -> dict[str, Path | byt
 
 
 def code_files() -> list[Path]:
-    """The files that `trust_remote_code=True` needs, found as transformers finds them."""
-    entries = [module.__file__ for module in (modeling_drl, processing_drl, video_processing_drl)]
-    return sorted({Path(path) for entry in entries for path in (entry, *get_relative_import_files(entry))})
+    """List the files that `trust_remote_code=True` loads: all modules of the folder `model`, but not `__init__`."""
+    folder = Path(model_package.__file__).parent
+    return sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
 
 
 def read_json(path: Path) -> dict:
-    """A JSON file's mapping.
+    """Read a JSON file that holds a mapping.
 
     Raises:
-        [`~hub.PublishError`]: When it holds something else.
+        [`~hub.PublishError`]: When the file is not JSON, or holds something else.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise PublishError(f"{path} is not JSON: {error}") from error
+        raise PublishError(f"{path} is not JSON: {error}.") from error
     if not isinstance(content, dict):
-        raise PublishError(f"{path} must hold a mapping, found a {type(content).__name__}.")
+        raise PublishError(f"{path}: found a {type(content).__name__}, expected a mapping.")
     return content
 
 
 def to_json(content: dict) -> bytes:
-    """As transformers writes a configuration."""
+    """Encode a configuration in the form that transformers writes."""
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
 
 
