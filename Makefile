@@ -1,18 +1,19 @@
-# Every target works in a virtual environment of its own, VENV; the system's Python only makes that environment.
+# All targets work in a virtual environment, VENV; the system's Python, PYTHON, only makes it. Two `make` can run at
+# once: one makes the environment, the other one waits.
 #
 #   make demo      train, evaluate and save on the bundled benchmark
 #   make test      run the tests            (make test PYTEST_ARGS="-k interaction")
 #   make quality   ruff and transformers-mlinter
 #   make docs      build the documentation, strictly
-#   make setup     only make the environment (every target above does it first, once)
-#   make clean     remove what was built; the environment stays (remove it by hand)
+#   make setup     only make the environment (the targets above do that first, if it is not there)
+#   make clean     remove what was built, but not the environment
 VENV ?= .venv
 PYTHON ?= python3
 PYTEST_ARGS ?=
 
-# The stamp is written last and carries, as checksums, where the environment stands and what it was asked to hold. So
-# a second `make` has nothing to do whatever git does to modification times; other dependencies are installed on top;
-# and an environment without a stamp (an interrupted set-up), or with another place's (a copy), is made anew.
+# The stamp is written last. Its name holds checksums of the environment's path and of its dependencies. So a second
+# `make` has nothing to do whatever git does to modification times, other dependencies are installed on top, and an
+# environment without a stamp (after an interrupted set-up) or with the stamp of another path (a copy) is made anew.
 PLACE := $(shell printf '%s' '$(abspath $(VENV))' | cksum | cut -d ' ' -f 1)
 DEPENDENCIES := $(shell cat setup.cfg pyproject.toml | cksum | cut -d ' ' -f 1)
 STAMP := $(VENV)/.setup-$(PLACE)-$(DEPENDENCIES)
@@ -43,12 +44,7 @@ $(STAMP):
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "'$(PYTHON)' cannot make a virtual environment: its modules venv and ensurepip are missing." \
 	    "On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@if [ -d "$(VENV)" ] && [ -n "$$(ls -A "$(VENV)")" ] && [ ! -f "$(VENV)/pyvenv.cfg" ]; then \
-	  echo "VENV=$(VENV) is there and is not a virtual environment; name another folder or remove it." >&2; exit 1; fi
-	@ls "$(VENV)"/.setup-$(PLACE)-* >/dev/null 2>&1 || $(PYTHON) -m venv --clear "$(VENV)"
-	@rm -f "$(VENV)"/.setup-*
-	"$(VENV)/bin/python" -m pip install --editable '.[dev]'
-	@touch "$@"
+	@$(PYTHON) .ci/make_environment.py "$(VENV)" "$@"
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache src/*.egg-info
