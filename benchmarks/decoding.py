@@ -29,7 +29,7 @@ from transformers.utils import is_torchcodec_usable
 from transformers.utils import logging as hf_logging
 
 from drl_tvr import DRLVideoProcessor, load_benchmark
-from drl_tvr.data.frame_store import StoredFrames, decode_videos
+from drl_tvr.data.frame_store import StoredFrames, load_frames
 from drl_tvr.model.video_decoding import VideoDecodeError, decode_video
 
 
@@ -155,7 +155,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as store:
         videos = Dataset.from_list([{"path": path, "start": None, "end": None} for path in paths])
-        frames = decode_videos(videos, processor, store, num_processes=1)
+        frames = load_frames(videos, processor, store, num_processes=1)
         ways = {
             "the official way: decode with PyAV, PIL, float32": lambda i: decode_officially(paths[i], processor),
             "decode with PyAV": lambda i: decode(paths[i], processor, "pyav"),

@@ -28,14 +28,8 @@ from torch.utils.data import DataLoader
 from transformers.utils import logging as hf_logging
 
 from drl_tvr import DRLModel, DRLProcessor, DRLVideoProcessor, evaluate_retrieval, load_benchmark
-from drl_tvr.data.frame_store import (
-    StoredFrames,
-    clip_file,
-    decode_videos,
-    describe_clip,
-    pixel_settings,
-    save_clip,
-)
+from drl_tvr.data.frame_keys import describe_source, pixel_settings, stored_file
+from drl_tvr.data.frame_store import StoredFrames, load_frames, save_frames
 from drl_tvr.data.loading import CaptionDataset, RetrievalCollator, VideoDataset
 from drl_tvr.evaluation import encode_captions, encode_videos, score_all
 
@@ -51,11 +45,11 @@ CODECS = {
 
 
 def write_store(clips: list[torch.Tensor], folder: Path, paths: list[str], settings: dict) -> Callable:
-    """One safetensors file a clip: the package's own store."""
-    described = [describe_clip(settings, path) for path in paths]
-    files = [clip_file(folder, clip) for clip in described]
-    for pixels, file, clip in zip(clips, files, described, strict=True):
-        save_clip(file, clip, pixels)
+    """Write one safetensors file per clip: the package's own store."""
+    sources = [describe_source(settings, path) for path in paths]
+    files = [stored_file(folder, source) for source in sources]
+    for pixels, file, source in zip(clips, files, sources, strict=True):
+        save_frames(file, source, pixels)
     stored = StoredFrames(files)
     return lambda index: stored[index].clone()
 
@@ -157,7 +151,7 @@ def main() -> None:
     } | CODECS
     with tempfile.TemporaryDirectory() as root:
         videos = Dataset.from_list([{"path": path, "start": None, "end": None} for path in paths])
-        frames = decode_videos(videos, video_processor, Path(root) / "decoded", num_processes=1)
+        frames = load_frames(videos, video_processor, Path(root) / "decoded", num_processes=1)
         clips = [pixels.clone() for pixels in frames]
         raw = sum(pixels.numel() for pixels in clips)
         header = "| format | kB a clip | % of raw | written clips/s | read clips/s | PSNR, dB |"

@@ -16,7 +16,7 @@ from measuring import machine, memory, peak_memory, reset_peak, run_apart, secon
 from torch.utils.data import DataLoader
 
 from drl_tvr import DRLConfig, DRLModel, DRLProcessor, evaluate_retrieval, load_benchmark
-from drl_tvr.data.frame_store import decode_videos
+from drl_tvr.data.frame_store import load_frames
 from drl_tvr.data.loading import CaptionDataset, RetrievalCollator, VideoDataset
 from drl_tvr.evaluation import encode_captions, encode_videos, score_all, stream_ranks
 from drl_tvr.model.modeling_drl import DRLFeatures
@@ -131,7 +131,7 @@ def print_bfloat16(folder: str) -> None:
     model, processor = DRLModel.from_pretrained(folder).eval(), DRLProcessor.from_pretrained(folder)
     data = load_benchmark("moving-shapes", split="test")
     collate = RetrievalCollator(processor)
-    frames = VideoDataset(decode_videos(data.videos, processor.video_processor))
+    frames = VideoDataset(load_frames(data.videos, processor.video_processor))
     videos = encode_videos(model, DataLoader(frames, 128, collate_fn=collate))
     captions = CaptionDataset(data.captions["caption"][:])
     texts = encode_captions(model, DataLoader(captions, 128, collate_fn=collate))

@@ -108,8 +108,6 @@ def add_evaluate(commands) -> None:
     evaluate.add_argument("--frame-cache-dir", metavar="DIR", help="where decoded frames are kept")
     of_data = evaluate.add_argument_group("the benchmark")
     of_data.add_argument("--allow-missing", action="store_true", help="go on without the videos that are missing")
-    of_data.add_argument("--trim", action="store_true", help="VATEX: start and end from the ids, for whole videos")
-    of_data.add_argument("--merge-by-stem", action="store_true", help="DiDeMo: join the two names of a clip")
     normalization = evaluate.add_argument_group("score normalisation, beside the plain scores; see the protocol")
     normalization.add_argument(
         "--normalization", action="append", choices=tuple(NORMALIZATION_NEEDS), default=[], help="repeat it for both"
@@ -226,11 +224,10 @@ def run_evaluate(args: argparse.Namespace) -> int:
         raise FileNotFoundError(f"--output {output}: that is no file in a folder that exists.")
     if output.exists():
         EvaluationResult.load(output)  # what isn't a result is not replaced
-    options = {"allow_missing": args.allow_missing, "trim": args.trim, "merge_by_stem": args.merge_by_stem}
-    data = load_benchmark(args.benchmark, args.root, args.split, **options)
+    data = load_benchmark(args.benchmark, args.root, args.split, allow_missing=args.allow_missing)
     bank = []
     if "qb-norm" in args.normalization:
-        train = load_benchmark(args.benchmark, args.root, "train", **options)
+        train = load_benchmark(args.benchmark, args.root, "train", allow_missing=args.allow_missing)
         bank = sample_bank(train.captions["caption"][:], args.bank_size)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = load_trained(args.model).to(device)

@@ -1,15 +1,22 @@
 """Write files that are whole or absent, and count the cores that this process may use."""
 
+import errno
 import os
-import tempfile
+import secrets
 from pathlib import Path
+
+
+TEMPORARY_PREFIX = ".tmp-"  # begins the name of a file that is being written
 
 
 def write_whole(path: str | os.PathLike, content: str | bytes) -> Path:
     """Write a file that appears under its name only when it is whole and on the disk.
 
+    Several processes may write the same file at once: the last one wins. A process that is killed while it writes
+    leaves a hidden file whose name begins with `.tmp-` and the first 40 characters of the file's name.
+
     Args:
-        path (`str` or `os.PathLike`): The file; an earlier one is replaced.
+        path (`str` or `os.PathLike`): The file. An earlier file is replaced; so is a link, whose target stays.
         content (`str` or `bytes`): The content; text is written as UTF-8.
 
     Returns:
@@ -17,37 +24,51 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> Path:
 
     Raises:
         `OSError`: When the file cannot be written; an earlier file is then unchanged.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr.files import write_whole
+
+    >>> write_whole("numbers.txt", "1 2 3").read_text()
+    '1 2 3'
+    ```
     """
     path = Path(path)
     data = content.encode("utf-8") if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # In the same folder, as a file can only be renamed within one file system.
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{path.name[:40]}-{secrets.token_hex(8)}"
+    # Unlike `tempfile`, which lets only the owner read, this leaves the permissions to the process's umask.
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # `mkstemp` lets only the owner read; a result should be as readable as any new file.
-        os.chmod(temporary, 0o666 & ~current_umask())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync(path.parent)
     return path
 
 
-def current_umask() -> int:
-    """Return the permission bits that new files of this process do not get."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def sync(path: str | os.PathLike) -> None:
-    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    """Wait until a file's content, or a folder's list of names, is on the disk.
+
+    Args:
+        path (`str` or `os.PathLike`): The file or folder.
+
+    Raises:
+        `OSError`: When it cannot be opened or written.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network disks cannot sync a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 
@@ -57,4 +78,4 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-__all__ = ["sync", "usable_cores", "write_whole"]
+__all__ = ["TEMPORARY_PREFIX", "sync", "usable_cores", "write_whole"]

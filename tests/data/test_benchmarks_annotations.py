@@ -12,7 +12,7 @@ import pytest
 from drl_tvr import BenchmarkError
 from drl_tvr.data.benchmarks.annotation_files import AnnotationFiles, read_csv, read_ids, read_json, read_pickle
 from drl_tvr.data.benchmarks.caption_formats import caption_pairs, read_caption_file
-from drl_tvr.data.benchmarks.folder import BenchmarkFolder
+from drl_tvr.data.folder import BenchmarkFolder
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -52,7 +52,9 @@ def test_the_first_name_is_preferred_and_equal_copies_are_no_trouble(tmp_path):
 def test_copies_that_differ_are_an_error_that_names_both(others, tmp_path):
     write(tmp_path / "a/train.json", "[1]")
     write(tmp_path / others, gzip.compress(b"[2]") if others.endswith(".gz") else b"[2]")
-    with pytest.raises(BenchmarkError, match=f"bench: a/train.json and {others} under {tmp_path} differ"):
+    with pytest.raises(
+        BenchmarkError, match=f"bench, train.json: found a/train.json and {others} under {tmp_path}, which differ"
+    ):
         files_of(tmp_path).find("train.json")
 
 
@@ -63,7 +65,8 @@ def test_a_missing_file_is_an_error_that_says_what_was_not_searched(tmp_path):
     (root / "anns").symlink_to(elsewhere)
     assert files_of(root).find("train.json") is None
     with pytest.raises(
-        BenchmarkError, match=r"needs a.json or train.json .*Not searched: anns \(a link to .*elsewhere"
+        BenchmarkError,
+        match=r"bench: found no .*expected a.json or train.json .*Not searched: anns \(a link to .*elsewhere",
     ):
         files_of(root).get("a.json", "train.json")
 
@@ -72,11 +75,19 @@ def test_a_missing_file_is_an_error_that_says_what_was_not_searched(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ["{'videos': []}", "", '{"videos": [', "[\n1,\n", '{"a": 1}\nnonsense', "[" * 100000]
+    ("content", "said"),
+    [
+        ("{'videos': []}", "invalid JSON"),
+        ("", "an empty file"),
+        ('{"videos": [', "invalid JSON"),
+        ("[\n1,\n", "invalid JSON"),
+        ('{"a": 1}\nnonsense', "invalid JSON"),
+        ("[" * 100000, "invalid JSON"),
+    ],
 )
-def test_what_is_not_json_is_an_error_that_names_the_file(content, tmp_path):
+def test_what_is_not_json_is_an_error_that_names_the_file(content, said, tmp_path):
     path = write(tmp_path / "a.json", content)
-    with pytest.raises(BenchmarkError, match="is not JSON") as caught:
+    with pytest.raises(BenchmarkError, match=f"found {said}.*, expected JSON or JSON Lines") as caught:
         read_json(path)
     assert str(path) in str(caught.value)
 
@@ -84,14 +95,14 @@ def test_what_is_not_json_is_an_error_that_names_the_file(content, tmp_path):
 def test_json_lines_are_a_list_and_a_wrong_line_is_named(tmp_path):
     path = write(tmp_path / "a.jsonl", '{"a": 1}\n\n{"a": "\u2028"}\n')
     assert read_json(path) == [{"a": 1}, {"a": "\u2028"}]
-    with pytest.raises(BenchmarkError, match="line 3"):
+    with pytest.raises(BenchmarkError, match="b.jsonl, line 3: found invalid JSON"):
         read_json(write(tmp_path / "b.jsonl", '{"a": 1}\n{"a": 2}\n{"a":\n'))
 
 
 def test_another_encoding_or_a_cut_gzip_file_is_an_error(tmp_path):
-    with pytest.raises(BenchmarkError, match="a.json is not UTF-8"):
+    with pytest.raises(BenchmarkError, match="a.json: found another encoding .*, expected UTF-8"):
         read_json(write(tmp_path / "a.json", b'{"a": "\xe9"}'))
-    with pytest.raises(BenchmarkError, match="b.json.gz is gzipped and damaged"):
+    with pytest.raises(BenchmarkError, match="b.json.gz: found damaged gzip data"):
         read_json(write(tmp_path / "b.json.gz", gzip.compress(b"[1, 2, 3]" * 9)[:-12]))
 
 
@@ -109,13 +120,13 @@ def test_a_csv_is_read_with_quotes_line_ends_of_either_kind_and_a_byte_order_mar
 
 @pytest.mark.parametrize("content", ["key,sentence\nret0,a\n", "", "video7020\n"])
 def test_a_csv_without_the_column_is_an_error(content, tmp_path):
-    with pytest.raises(BenchmarkError, match="list.csv needs a column 'video_id', found"):
+    with pytest.raises(BenchmarkError, match="list.csv: found the columns .*, expected a column 'video_id'"):
         read_csv(write(tmp_path / "list.csv", content), "video_id")
 
 
 @pytest.mark.parametrize("row", ["video1", "video1,a man, who"])
 def test_a_csv_row_with_another_number_of_fields_is_an_error_that_names_its_line(row, tmp_path):
-    with pytest.raises(BenchmarkError, match="list.csv, line 3: expected 2 fields"):
+    with pytest.raises(BenchmarkError, match="list.csv, line 3: found .*, expected 2 fields"):
         read_csv(write(tmp_path / "list.csv", f"video_id,sentence\nvideo0,a\n{row}\n"))
 
 
@@ -141,12 +152,12 @@ def test_ids_are_read_from_a_numpy_array_but_never_unpickled(kind, tmp_path):
         read_ids(tmp_path / "object.npy")
     assert not (tmp_path / "exploded").exists()
     np.save(tmp_path / "numbers.npy", np.arange(3))
-    with pytest.raises(BenchmarkError, match="numbers.npy must be a list of strings, found int64"):
+    with pytest.raises(BenchmarkError, match="numbers.npy: found int64 .*, expected a list of strings"):
         read_ids(tmp_path / "numbers.npy")
 
 
 def test_an_empty_list_is_an_error(tmp_path):
-    with pytest.raises(BenchmarkError, match="train_list.txt lists no video"):
+    with pytest.raises(BenchmarkError, match="train_list.txt: found no video"):
         read_ids(write(tmp_path / "train_list.txt", "\n"))
 
 
@@ -166,7 +177,7 @@ def test_a_pickle_of_plain_data_is_read_and_one_that_calls_anything_is_refused(p
     path = write(tmp_path / "a.pkl", pickle.dumps(content, protocol=protocol))
     assert read_pickle(path) == content
     bomb = write(tmp_path / "bomb.pkl", pickle.dumps({"a": [Bomb(tmp_path)]}, protocol=protocol))
-    with pytest.raises(BenchmarkError, match=r"bomb.pkl can't be read .*it names (posix|nt|os).mkdir"):
+    with pytest.raises(BenchmarkError, match=r"bomb.pkl: found an invalid pickle .it names (posix|nt|os).mkdir"):
         read_pickle(bomb)
     assert not (tmp_path / "exploded").exists()
 
@@ -185,7 +196,7 @@ def test_a_pickle_of_plain_data_is_read_and_one_that_calls_anything_is_refused(p
     ],
 )
 def test_other_pickles_are_an_error_that_names_the_file(content, tmp_path):
-    with pytest.raises(BenchmarkError, match="a.pkl can't be read as a pickle of plain data"):
+    with pytest.raises(BenchmarkError, match="a.pkl: found an invalid pickle .*, expected a pickle of plain data"):
         read_pickle(write(tmp_path / "a.pkl", content))
 
 
@@ -238,18 +249,21 @@ def test_every_form_gives_the_pairs_in_the_order_of_the_file(content, wanted, tm
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (3, "must hold a list or a mapping of captions, found 3"),
-        ([], r"must be a list of mappings, found \[\]"),
-        ([1], r"must be a list of mappings, found \[1\]"),
-        ([{"id": 1}], r"\[0\] must have an id .*found {'id': 1}"),
-        ([{"video": "a", "caption": "b"}, {"video": "a"}], r"\[1\] must have the keys 'video' and 'caption'"),
-        ([{"video": "a", "caption": "b"}, "a"], r"\[1\] must have the keys"),
-        ([{"video": 1, "caption": "b"}], r"\[0\] must have the keys"),
-        ([{"video": "a", "caption": 2}], r"\[0\] must be a caption or a list of captions, found 2"),
-        ({"sentences": [{"video_id": "a"}]}, r"sentences\[0\] must have an id .* and a text"),
-        ({"videos": [{"video_id": "video1"}]}, "'videos' must be a caption or a list of captions"),
-        ({"video1": [1, 2]}, r"'video1' must be a caption or a list of captions, found \[1, 2\]"),
-        ({"video1": None}, "'video1' must be a caption or a list of captions, found None"),
+        (3, "found 3, expected a list or a mapping of captions"),
+        ([], r"found \[\], expected a list of mappings"),
+        ([1], r"found \[1\], expected a list of mappings"),
+        ([{"id": 1}], r"\[0\]: found {'id': 1}, expected an id .* and a text"),
+        (
+            [{"video": "a", "caption": "b"}, {"video": "a"}],
+            r"\[1\]: found .*, expected the keys 'video' and 'caption'",
+        ),
+        ([{"video": "a", "caption": "b"}, "a"], r"\[1\]: found 'a', expected the keys"),
+        ([{"video": 1, "caption": "b"}], r"\[0\]: found .*, expected the keys"),
+        ([{"video": "a", "caption": 2}], r"\[0\]: found 2, expected a caption or a list of captions"),
+        ({"sentences": [{"video_id": "a"}]}, r"sentences\[0\]: found .*, expected an id .* and a text"),
+        ({"videos": [{"video_id": "video1"}]}, "'videos': found .*, expected a caption or a list of captions"),
+        ({"video1": [1, 2]}, r"'video1': found \[1, 2\], expected a caption or a list of captions"),
+        ({"video1": None}, "'video1': found None, expected a caption or a list of captions"),
     ],
 )
 def test_another_form_is_an_error_that_names_file_and_entry(content, said):

@@ -95,10 +95,12 @@ def test_msrvtt_1ka_test_may_come_from_the_index_of_captions_instead(msrvtt_root
         "video30": ["video 30 caption 0"],
     }
     index.write_bytes(pickle.dumps({"video33": 2}))
-    with pytest.raises(BenchmarkError, match="caption 2 of 'video33' is not one of its 2"):
+    with pytest.raises(
+        BenchmarkError, match="'video33': found the caption index 2, expected the index of one of its 2 captions"
+    ):
         load_benchmark("msrvtt-9k", msrvtt_root, "test")
     index.unlink()
-    with pytest.raises(BenchmarkError, match="needs MSRVTT_JSFUSION_test.csv or jsfusion_val_caption_idx.pkl"):
+    with pytest.raises(BenchmarkError, match="expected MSRVTT_JSFUSION_test.csv or jsfusion_val_caption_idx.pkl"):
         load_benchmark("msrvtt-9k", msrvtt_root, "test")
 
 
@@ -125,7 +127,7 @@ def test_msrvtt_captions_may_be_the_two_official_files(msrvtt_root):
         write(msrvtt_root / f"{name}_videodatainfo.json", {"videos": videos, "sentences": sentences})
     assert {name: joined(load_benchmark(name, msrvtt_root, "train")) for name in before} == before
     (msrvtt_root / "test_videodatainfo.json").unlink()
-    with pytest.raises(BenchmarkError, match="needs MSRVTT_data.json or MSR_VTT.json"):
+    with pytest.raises(BenchmarkError, match="expected MSRVTT_data.json or MSR_VTT.json"):
         load_benchmark("msrvtt-9k", msrvtt_root, "train")
 
 
@@ -139,7 +141,7 @@ def test_msrvtt_full_takes_its_splits_from_the_lists_or_the_marks_of_the_file(ms
     assert load_benchmark("msrvtt-full", msrvtt_root, "validation").videos["video_id"][:] == VIDEOS[24:19:-1]
     coco = {"annotations": [{"image_id": s["video_id"], "caption": s["caption"]} for s in SENTENCES]}
     write(msrvtt_root / "msrvtt_data/MSRVTT_data.json", coco)
-    with pytest.raises(BenchmarkError, match="needs MSRVTT_test.full.csv or test_list_full.txt"):
+    with pytest.raises(BenchmarkError, match="expected MSRVTT_test.full.csv or test_list_full.txt"):
         load_benchmark("msrvtt-full", msrvtt_root, "test")
 
 
@@ -163,7 +165,9 @@ def test_validation_is_a_part_of_train_and_test_is_never_in_it(msrvtt_root):
 
 
 def test_without_holding_out_there_is_no_validation_and_the_error_says_what_to_do(msrvtt_root):
-    with pytest.raises(BenchmarkError, match='hold_out=False none is taken .* load split="test" and say so'):
+    with pytest.raises(
+        BenchmarkError, match='hold_out=False, expected .* none is taken .* load split="test" and say so'
+    ):
         load_benchmark("msrvtt-9k", msrvtt_root, "validation", hold_out=False)
 
 
@@ -245,7 +249,7 @@ def test_a_listed_video_without_captions_and_a_blank_caption_are_missing_too(msr
 
 def test_a_video_that_is_listed_twice_is_an_error(msrvtt_root):
     write(msrvtt_root / "msrvtt_data/MSRVTT_train.9k.csv", "video_id\nvideo1\nvideo2\nvideo1\n")
-    with pytest.raises(BenchmarkError, match="msrvtt-9k train: 'video1' is listed twice in .*MSRVTT_train.9k.csv"):
+    with pytest.raises(BenchmarkError, match="msrvtt-9k train: found 'video1' twice in .*MSRVTT_train.9k.csv"):
         load_benchmark("msrvtt-9k", msrvtt_root, "train")
 
 

@@ -15,7 +15,7 @@ from drl_tvr import BenchmarkError, RetrievalData, load_benchmark
 from drl_tvr.data.benchmarks import vatex
 from drl_tvr.data.benchmarks.annotation_files import read_ids, read_json
 from drl_tvr.data.benchmarks.caption_formats import read_caption_file
-from drl_tvr.data.frame_store import decode_videos
+from drl_tvr.data.frame_store import load_frames
 
 
 pytestmark = pytest.mark.shared
@@ -147,11 +147,11 @@ def test_didemo_has_the_published_paragraphs(shared_dir, real_root):
         kept = set(each.videos["video_id"][:])
         used = [row for row in rows if row["video"] in kept]
         assert len(rows) - len(used) == left_out
-        merged = load_benchmark("didemo", root, each.split, merge_by_stem=True)
+        merged = load_benchmark("didemo-merged", root, each.split)
         pairs = zip(each.captions["caption"][:], merged.captions["caption"][:], strict=True)
         differ = [(exact, both) for exact, both in pairs if exact != both]
         assert len(differ) == two_names and all(len(exact) < len(both) for exact, both in differ)
-    with pytest.raises(BenchmarkError, match="didemo needs train_data.json"):
+    with pytest.raises(BenchmarkError, match="didemo: found no .*, expected train_data.json"):
         load_benchmark("didemo", root, "train")
 
 
@@ -169,7 +169,7 @@ def test_vatex_lists_are_the_two_splits_of_one_set(shared_dir, real_root, monkey
     for part, number in (("train", 25991), ("validation", 1500), ("test", 1500)):
         monkeypatch.setitem(vatex.EXPECTED, part, (number, 2 * number))
         assert numbers(load_benchmark("vatex", root, part)) == (number, 2 * number)
-    validation, test = (load_benchmark("vatex-random", root, part, trim=True) for part in ("validation", "test"))
+    validation, test = (load_benchmark("vatex-random-trimmed", root, part) for part in ("validation", "test"))
     assert numbers(validation) == numbers(test) == (1500, 3000)
     assert not set(validation.videos["video_id"][:]) & set(test.videos["video_id"][:])
     hgr = [set(lists["val"]), set(lists["test"])]
@@ -186,5 +186,5 @@ def test_a_real_clip_of_vatex_goes_from_its_annotation_to_frames(shared_dir, tin
     data = load_benchmark("vatex", tmp_path, "test")
     assert numbers(data) == (1, 10) and data.caption_to_video == [0] * 10
     assert data.captions[3]["caption"].startswith("A guy is explaining the items you")  # two spaces in the file
-    frames = decode_videos(data.videos, tiny_processor.video_processor, tmp_path / "cache", num_processes=1)
+    frames = load_frames(data.videos, tiny_processor.video_processor, tmp_path / "cache", num_processes=1)
     assert frames[0].shape[1:] == (3, 32, 32)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from drl_tvr.data.benchmarks.folder import BenchmarkFolder
 from drl_tvr.data.benchmarks.video_files import VideoFiles
+from drl_tvr.data.folder import BenchmarkFolder
 
 
 def touch(root: Path, *paths: str) -> Path:
@@ -94,7 +94,7 @@ def test_a_link_within_the_root_counts_and_one_that_leads_out_is_reported(tmp_pa
     assert videos.find("video0") == [str(root / "video0.mp4")] and videos.find("relative")
     assert videos.find("abc") == [str(root / "store/abc.mp4")]  # once, not again through the loop
     assert videos.find("video1") == videos.find("video2") == videos.find("broken") == []
-    assert folder.unseen == [
+    assert folder.not_searched == [
         f"video1.mp4 (a link to {elsewhere / 'video1.mp4'})",
         f"videos (a link to {elsewhere / 'v'})",
     ]
@@ -116,7 +116,7 @@ def test_a_folder_that_may_not_be_read_is_reported(tmp_path):
     (tmp_path / "lost+found").chmod(0)
     folder = BenchmarkFolder("bench", tmp_path)
     (tmp_path / "lost+found").chmod(0o700)
-    assert folder.unseen == ["lost+found (permission denied)"] and "video0.mp4" in folder.paths
+    assert folder.not_searched == ["lost+found (permission denied)"] and "video0.mp4" in folder.paths
 
 
 def test_a_pipe_is_no_video(tmp_path):

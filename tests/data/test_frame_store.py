@@ -17,8 +17,10 @@ import torch
 from datasets import Dataset
 
 from drl_tvr import DRLVideoProcessor, VideoDecodeError
-from drl_tvr.data import frame_store
-from drl_tvr.data.frame_store import INCOMPLETE, FrameStoreError, StoredFrames, decode_videos, pixel_settings
+from drl_tvr.data import frame_keys, frame_store
+from drl_tvr.data.frame_keys import pixel_settings
+from drl_tvr.data.frame_store import LOCK_FOLDER, FrameStoreError, StoredFrames, load_frames
+from drl_tvr.files import TEMPORARY_PREFIX
 from drl_tvr.model.video_decoding import VideoNotFoundError
 
 
@@ -93,7 +95,7 @@ def test_frames_are_what_the_processor_gives_whatever_the_number_of_processes(ma
     contents = []
     for num_processes in (1, 2):
         store = tmp_path / f"store{num_processes}"
-        frames = decode_videos(videos, processor, store, num_processes)
+        frames = load_frames(videos, processor, store, num_processes)
         assert [len(pixels) for pixels in frames] == [6, 3, 7]
         assert_fresh(frames, processor, videos)
         contents.append({file.name: file.read_bytes() for file in store.glob("*/*.safetensors")})
@@ -105,15 +107,14 @@ def test_start_and_end_choose_the_frames(make_video, tmp_path):
     path = make_video(num_frames=40, fps=10)
     processor = DRLVideoProcessor(fps=2, **SMALL)
     whole, part = (
-        decode_videos(table([path], *times), processor, tmp_path / "store", 1)[0]
-        for times in ((None, None), (1.0, 3.0))
+        load_frames(table([path], *times), processor, tmp_path / "store", 1)[0] for times in ((None, None), (1.0, 3.0))
     )
     assert (len(whole), len(part)) == (8, 5)  # at 1, 1.5, 2, 2.5 and 3 s
     assert torch.equal(part, whole[2:7])
 
 
 def test_frames_are_mapped_and_what_is_changed_in_them_stays_here(make_video, tmp_path):
-    frames = decode_videos(table([make_video()]), DRLVideoProcessor(**SMALL), tmp_path / "store", 1)
+    frames = load_frames(table([make_video()]), DRLVideoProcessor(**SMALL), tmp_path / "store", 1)
     open_files = len(os.listdir("/proc/self/fd"))
     held = [frames[0] for _ in range(50)]
     assert len(os.listdir("/proc/self/fd")) == open_files
@@ -129,12 +130,12 @@ def second_time(make_video, tmp_path, decoded):
     paths = [make_video("a.mp4"), make_video("b.mp4", num_frames=20)]
 
     def again(change: Callable = lambda paths: None, processor_fields=(), **table_fields) -> list[str]:
-        decode_videos(table(paths), RecordingProcessor(**SMALL), tmp_path / "store", 1)
+        load_frames(table(paths), RecordingProcessor(**SMALL), tmp_path / "store", 1)
         assert decoded() == ["a.mp4", "b.mp4"]
         change(paths)
         processor = RecordingProcessor(**{**SMALL, **dict(processor_fields)})
         videos = table(paths, **table_fields)
-        frames = decode_videos(videos, processor, tmp_path / "store", 1)
+        frames = load_frames(videos, processor, tmp_path / "store", 1)
         assert_fresh(frames, processor, videos)
         return decoded()
 
@@ -167,7 +168,7 @@ def test_another_decoder_or_another_way_to_use_it_is_a_reason(second_time, monke
 
 
 def test_other_code_is_a_reason(second_time, monkeypatch):
-    assert second_time(lambda _: monkeypatch.setattr(frame_store, "PIXELS_VERSION", 0)) == ["a.mp4", "b.mp4"]
+    assert second_time(lambda _: monkeypatch.setattr(frame_keys, "PIXELS_VERSION", 0)) == ["a.mp4", "b.mp4"]
 
 
 def test_another_file_of_the_same_name_is_decoded_again_and_no_other(second_time, make_video):
@@ -185,9 +186,9 @@ def test_a_file_changed_without_changing_its_size_is_decoded_again_and_no_other(
 def test_a_clip_is_decoded_once_for_all_tables_that_hold_it(make_video, tmp_path, decoded):
     a, b = make_video("a.mp4"), make_video("b.mp4", num_frames=20)
     processor = RecordingProcessor(**SMALL)
-    frames = decode_videos(table([a, b, a]), processor, tmp_path / "store", 2)
+    frames = load_frames(table([a, b, a]), processor, tmp_path / "store", 2)
     assert torch.equal(frames[0], frames[2]) and len(frames[1]) == 2
-    decode_videos(table([b]), processor, tmp_path / "store", 1)
+    load_frames(table([b]), processor, tmp_path / "store", 1)
     assert sorted(decoded()) == ["a.mp4", "b.mp4"]
 
 
@@ -198,7 +199,7 @@ def test_decoding_leaves_the_callers_random_numbers_and_threads(make_video, tmp_
     try:
         for num_processes in (1, 2):
             store = tmp_path / f"store{num_processes}"
-            decode_videos(table(paths), DRLVideoProcessor(**SMALL), store, num_processes)
+            load_frames(table(paths), DRLVideoProcessor(**SMALL), store, num_processes)
             assert torch.equal(torch.get_rng_state(), before)
             assert torch.get_num_threads() == 2
     finally:
@@ -218,13 +219,13 @@ def test_the_first_file_that_cannot_be_decoded_stops_the_work_and_what_was_done_
     paths = [tmp_path / name if name in ("broken.mp4", "worse.mp4") else make_video(name) for name in names]
     store = tmp_path / "store"
     with pytest.raises(VideoDecodeError, match="broken.mp4") as error:
-        decode_videos(table(paths), RecordingProcessor(**SMALL), store, num_processes)
+        load_frames(table(paths), RecordingProcessor(**SMALL), store, num_processes)
     assert (error.value.path, error.value.code) == (str(tmp_path / "broken.mp4"), "not-a-video")
     tried = decoded()
     assert {"a.mp4", "b.mp4"} <= set(tried) and len(tried) < len(paths)
     for name in ("broken.mp4", "worse.mp4"):
         make_video(name, num_frames=12)
-    frames = decode_videos(table(paths), RecordingProcessor(**SMALL), store, num_processes)
+    frames = load_frames(table(paths), RecordingProcessor(**SMALL), store, num_processes)
     assert [len(pixels) for pixels in frames] == [3, 3, 2, 2, *[3] * 20]
     # A worker may have been stopped with a clip in hand.
     assert len(set(decoded()) & set(tried) - {"broken.mp4", "worse.mp4"}) <= num_processes
@@ -232,37 +233,42 @@ def test_the_first_file_that_cannot_be_decoded_stops_the_work_and_what_was_done_
 
 def test_a_missing_file_is_an_error_before_any_decoding(make_video, tmp_path, decoded):
     with pytest.raises(VideoNotFoundError, match="absent.mp4") as error:
-        decode_videos(table([make_video(), tmp_path / "absent.mp4"]), RecordingProcessor(), tmp_path / "store", 1)
+        load_frames(table([make_video(), tmp_path / "absent.mp4"]), RecordingProcessor(), tmp_path / "store", 1)
     assert error.value.code == "missing"
     assert decoded() == [] and not (tmp_path / "store").exists()
 
 
 def test_a_file_that_changes_while_it_is_decoded_is_an_error(make_video, tmp_path, decoded):
     with pytest.raises(FrameStoreError, match="changing.mp4: found that it changed"):
-        decode_videos(table([make_video("changing.mp4")]), RecordingProcessor(**SMALL), tmp_path / "store", 1)
+        load_frames(table([make_video("changing.mp4")]), RecordingProcessor(**SMALL), tmp_path / "store", 1)
     assert files_of(tmp_path / "store") == {}
 
 
 def test_a_decoding_process_that_dies_is_an_error_that_names_the_file(make_video, tmp_path, decoded):
     names = ("a.mp4", "b.mp4", "deadly.mp4", "c.mp4")
     videos = table([make_video(name) for name in names])
-    with pytest.raises(FrameStoreError, match="deadly.mp4"):
-        decode_videos(videos, RecordingProcessor(**SMALL), tmp_path / "store", 2)
-    assert 1 <= len(files_of(tmp_path / "store")) <= 3
+    for num_processes in (2, 1):
+        with pytest.raises(
+            FrameStoreError, match="deadly.mp4: found that decoding failed: its process died .SIGKILL"
+        ) as error:
+            load_frames(videos, RecordingProcessor(**SMALL), tmp_path / "store", num_processes)
+        assert not any(name in str(error.value) for name in ("a.mp4", "b.mp4", "c.mp4"))
+        assert 2 <= len(files_of(tmp_path / "store")) <= 3
+        assert list((tmp_path / "store" / LOCK_FOLDER).iterdir()) == []
 
 
 def test_a_decoding_process_that_hangs_is_an_error_that_names_the_file(make_video, tmp_path, decoded, monkeypatch):
     monkeypatch.setattr(frame_store, "TIME_LIMIT", 1)
     monkeypatch.setenv("HELD", "held.mp4")
     videos = table([make_video(name) for name in ("a.mp4", "held.mp4", "b.mp4")])
-    with pytest.raises(FrameStoreError, match="held.mp4.* timed out"):
-        decode_videos(videos, RecordingProcessor(**SMALL), tmp_path / "store", 2)
+    with pytest.raises(FrameStoreError, match="held.mp4: found that decoding failed: not done after 1 s"):
+        load_frames(videos, RecordingProcessor(**SMALL), tmp_path / "store", 2)
 
 
 def decode_with_room(limit: int, *args) -> int:
     """Decode where no file may have more than `limit` bytes, which to the writer is as a disk that is full."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    return len(decode_videos(*args))
+    return len(load_frames(*args))
 
 
 @pytest.mark.parametrize("num_processes", [1, 2])
@@ -273,21 +279,21 @@ def test_a_disk_without_room_is_an_error_that_keeps_what_was_done(num_processes,
     with ProcessPoolExecutor(1, mp_context=FORK) as pool, pytest.raises(FrameStoreError, match="large.mp4") as error:
         pool.submit(decode_with_room, 10_000, *args).result()
     assert "File too large" in str(error.value) and str(store) in str(error.value)
-    assert len(files_of(store)) == 1 and list((store / INCOMPLETE).iterdir()) == []
+    assert len(files_of(store)) == 1 and list((store / LOCK_FOLDER).iterdir()) == []
     decoded()
-    assert_fresh(decode_videos(*args), *reversed(args[:2]))
+    assert_fresh(load_frames(*args), *reversed(args[:2]))
     assert decoded()[0] == "large.mp4"
 
 
 def test_a_store_that_cannot_be_a_folder_is_an_error(make_video, tmp_path):
     (tmp_path / "store").write_text("a file")
     with pytest.raises(OSError, match="store"):
-        decode_videos(table([make_video()]), DRLVideoProcessor(**SMALL), tmp_path / "store", 1)
+        load_frames(table([make_video()]), DRLVideoProcessor(**SMALL), tmp_path / "store", 1)
 
 
 @pytest.mark.parametrize("damage", [os.unlink, lambda file: os.truncate(file, file.stat().st_size - 1)])
 def test_a_stored_clip_that_is_gone_or_cut_is_an_error_that_names_it(damage, make_video, tmp_path):
-    frames = decode_videos(table([make_video()]), DRLVideoProcessor(**SMALL), tmp_path / "store", 1)
+    frames = load_frames(table([make_video()]), DRLVideoProcessor(**SMALL), tmp_path / "store", 1)
     damage(frames.files[0])
     with pytest.raises(FrameStoreError, match=frames.files[0].name):
         frames[0]
@@ -299,14 +305,14 @@ def test_a_stored_clip_that_is_cut_is_decoded_again_and_no_other(
 ):
     monkeypatch.setattr(logging.getLogger("drl_tvr"), "propagate", True)
     args = (table([make_video("a.mp4"), make_video("b.mp4")]), RecordingProcessor(**SMALL), tmp_path / "store", 1)
-    file = decode_videos(*args).files[1]
+    file = load_frames(*args).files[1]
     whole = file.read_bytes()
     decoded()
     os.truncate(file, size if size >= 0 else len(whole) - 1)
-    frames = decode_videos(*args)
+    frames = load_frames(*args)
     assert decoded() == ["b.mp4"] and file.read_bytes() == whole
     assert_fresh(frames, *reversed(args[:2]))
-    assert f"{file}: found no whole clip" in caplog.text
+    assert f"{file}: found no whole file" in caplog.text
 
 
 # Processes: many at once, and killed ones.
@@ -314,12 +320,12 @@ def test_a_stored_clip_that_is_cut_is_decoded_again_and_no_other(
 
 def decode_in_own_group(*args) -> None:
     os.setsid()
-    decode_videos(*args)
+    load_frames(*args)
 
 
 def is_writing(store: Path) -> bool:
     """Whether a file has been begun. It may be finished before one looks at it."""
-    for file in (store / INCOMPLETE).glob("*"):
+    for file in store.glob(f"*/{TEMPORARY_PREFIX}*"):
         try:
             if file.stat().st_size:
                 return True
@@ -329,7 +335,7 @@ def is_writing(store: Path) -> bool:
 
 
 MOMENTS = {
-    "at the start": lambda store: (store / INCOMPLETE).exists(),
+    "at the start": lambda store: (store / LOCK_FOLDER).exists(),
     "in the middle of a file": is_writing,
     "after one clip": lambda store: len(files_of(store)) >= 1,
     "after four clips": lambda store: len(files_of(store)) >= 4,
@@ -358,11 +364,11 @@ def test_kill_9_loses_the_clips_in_hand_at_most_and_leaves_no_wrong_frame(
     assert len(kept) < 8
     assert len(begun) - len(kept) <= 2
 
-    frames = decode_videos(*args)
+    frames = load_frames(*args)
     # What had been finished was neither decoded nor written again.
     assert len(decoded()) == 8 - len(kept)
     assert kept.items() <= files_of(store).items() and len(files_of(store)) == 8
-    assert list((store / INCOMPLETE).iterdir()) == []
+    assert list((store / LOCK_FOLDER).iterdir()) == []
     assert_fresh(frames, args[1], videos)
 
 
@@ -378,7 +384,7 @@ def test_when_the_first_process_alone_is_killed_its_workers_end_and_the_next_run
         assert process.is_alive()
     process.kill()
     process.join()
-    assert_fresh(decode_videos(*args), args[1], videos)
+    assert_fresh(load_frames(*args), args[1], videos)
     deadline = time.monotonic() + 30
     while True:
         try:
@@ -390,7 +396,7 @@ def test_when_the_first_process_alone_is_killed_its_workers_end_and_the_next_run
 
 
 def read_all(*args) -> list[int]:
-    return [int(pixels.sum()) for pixels in decode_videos(*args)]
+    return [int(pixels.sum()) for pixels in load_frames(*args)]
 
 
 def test_processes_that_come_at_once_decode_each_clip_once(make_video, tmp_path, decoded):
@@ -409,20 +415,20 @@ def test_processes_share_the_work_and_wait_for_one_another(make_video, tmp_path,
     args = (videos, RecordingProcessor(**SMALL), store, 1)
     first = FORK.Process(target=read_all, args=args)
     first.start()
-    while not (store / INCOMPLETE).exists() or not list((store / INCOMPLETE).glob("*.lock")):
+    while not (store / LOCK_FOLDER).exists() or not list((store / LOCK_FOLDER).glob("*.lock")):
         assert first.is_alive()
     # The first has the first clip in hand until this one has done the other three.
-    assert_fresh(decode_videos(*args), *reversed(args[:2]))
+    assert_fresh(load_frames(*args), *reversed(args[:2]))
     first.join()
     assert first.exitcode == 0
     assert sorted(decoded()) == ["a.mp4", "b.mp4", "c.mp4", "patient.mp4"]
-    assert list((store / INCOMPLETE).iterdir()) == []
+    assert list((store / LOCK_FOLDER).iterdir()) == []
 
 
 def error_of(*args) -> tuple[str, str]:
     """The error of a run, and all that it names."""
     try:
-        decode_videos(*args)
+        load_frames(*args)
     except VideoDecodeError as error:
         return error.path, error.code
     return "none", "none"
@@ -442,11 +448,12 @@ def test_every_process_gets_the_error_of_the_first_video_that_cannot_be_decoded(
 
 def test_a_launchers_processes_share_the_cores(monkeypatch):
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    cores = frame_store._num_cores()
+    monkeypatch.setattr(frame_store, "usable_cores", lambda: 6)
+    assert frame_store.default_num_processes() == 6
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert frame_store._num_cores() == max(1, cores // 2)
+    assert frame_store.default_num_processes() == 3
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1000")
-    assert frame_store._num_cores() == 1
+    assert frame_store.default_num_processes() == 1
 
 
 @pytest.mark.shared
@@ -454,7 +461,7 @@ def test_real_clips_are_stored_as_the_processor_gives_them(shared_dir, tmp_path)
     names = ("-video-with-dash-.mp4", "drl_video7500.mp4", "decord_rotation_90.mov", "mp4parser_MOV00006.3gp")
     videos = table([shared_dir / "videos" / name for name in names])
     processor = DRLVideoProcessor()
-    assert_fresh(decode_videos(videos, processor, tmp_path / "store", 2), processor, videos)
+    assert_fresh(load_frames(videos, processor, tmp_path / "store", 2), processor, videos)
 
 
 def test_a_part_of_a_clip_is_said_each_time_that_it_is_used(tmp_path, tiny_processor, make_video, caplog, monkeypatch):
@@ -464,12 +471,12 @@ def test_a_part_of_a_clip_is_said_each_time_that_it_is_used(tmp_path, tiny_proce
     videos = Dataset.from_dict({"path": [str(path)], "start": [None], "end": [None]})
     processor = copy.deepcopy(tiny_processor.video_processor)
     with pytest.raises(VideoDecodeError, match="truncated"):
-        decode_videos(videos, processor, tmp_path / "store", 1)
+        load_frames(videos, processor, tmp_path / "store", 1)
     processor.allow_truncated = True
     for _ in range(2):
         caplog.clear()
-        frames = decode_videos(videos, processor, tmp_path / "store", 1)
-        assert f"Of 1 of 1 clips only the readable part is used: {path}: " in caplog.text
+        frames = load_frames(videos, processor, tmp_path / "store", 1)
+        assert f"Of 1 of 1 videos only the readable part is used: {path}: " in caplog.text
     assert 0 < len(frames[0]) < 6
 
 

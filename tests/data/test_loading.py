@@ -1,5 +1,7 @@
 """Items and batches: what the model gets is what the processor would have given it, before it is normalised."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,16 @@ from accelerate import skip_first_batches
 from torch.utils.data import DataLoader
 
 from drl_tvr import DRLVideoProcessor, load_benchmark
-from drl_tvr.data.frame_store import decode_videos
-from drl_tvr.data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset, pad_frames
+from drl_tvr.data.frame_store import load_frames
+from drl_tvr.data.loading import (
+    CaptionDataset,
+    DataLoaderWorkerError,
+    PairDataset,
+    RetrievalCollator,
+    VideoDataset,
+    pad_frames,
+    raise_worker_error,
+)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +29,7 @@ def data(small_root):
 
 @pytest.fixture(scope="module")
 def frames(data, tiny_processor, tmp_path_factory):
-    return decode_videos(data.videos, tiny_processor.video_processor, tmp_path_factory.mktemp("store"), 1)
+    return load_frames(data.videos, tiny_processor.video_processor, tmp_path_factory.mktemp("store"), 1)
 
 
 def test_a_pair_is_a_caption_with_its_own_video(data, frames):
@@ -40,7 +50,7 @@ def test_both_sides_are_also_there_alone(frames):
 
 
 def test_frames_of_another_split_are_an_error(data, frames):
-    with pytest.raises(ValueError, match="moving-shapes train has 16 videos, `frames` has 15"):
+    with pytest.raises(ValueError, match="`frames`: found 15 videos, expected the 16 of moving-shapes train"):
         PairDataset(data, [frames[index] for index in range(15)])
 
 
@@ -133,19 +143,46 @@ def test_a_resumed_epoch_goes_on_with_the_same_batches(data, frames, tiny_proces
 
 
 class CountingProcessor(DRLVideoProcessor):
-    """Counts the videos that it decodes."""
-
-    count = 0
+    """Notes the videos that it decodes, in whatever process."""
 
     def preprocess(self, videos, **kwargs):
-        type(self).count += len(videos)
+        with open(os.environ["DECODED"], "a") as record:
+            record.writelines(f"{video}\n" for video in videos)
         return super().preprocess(videos, **kwargs)
 
 
-def test_epochs_over_pairs_decode_each_video_once_and_not_once_a_caption(data, tiny_processor, tmp_path: Path):
+def test_epochs_over_pairs_decode_each_video_once_and_not_once_per_caption(
+    data, tiny_processor, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setenv("DECODED", str(tmp_path / "decoded.txt"))
     video_processor = CountingProcessor(**tiny_processor.video_processor.to_dict())
     for _ in range(2):
-        frames = decode_videos(data.videos, video_processor, tmp_path / "store", 1)
+        frames = load_frames(data.videos, video_processor, tmp_path / "store", 1)
         for _ in range(2):
             assert len(list(batches(data, frames, tiny_processor, num_workers=0))) == 4
-    assert CountingProcessor.count == len(data.videos) == 16
+    assert len((tmp_path / "decoded.txt").read_text().splitlines()) == len(data.videos) == 16
+
+
+class Deadly(VideoDataset):
+    """A dataset whose worker is killed."""
+
+    def __getitem__(self, index: int) -> dict:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Reader:
+    @raise_worker_error
+    def read(self, loader: DataLoader, message: str = "") -> list:
+        """Read all."""
+        if message:
+            raise RuntimeError(message)
+        return list(loader)
+
+
+def test_a_worker_that_is_killed_is_an_error_that_says_how(frames):
+    assert Reader.read.__name__ == "read" and Reader.read.__doc__ == "Read all."
+    with pytest.raises(DataLoaderWorkerError, match="DataLoader worker .* killed.*try fewer `dataloader_num_workers`"):
+        Reader().read(DataLoader(Deadly(frames), num_workers=1))
+    with pytest.raises(RuntimeError, match="^another$"):
+        Reader().read(DataLoader([1]), message="another")
+    assert len(Reader().read(DataLoader([1, 2]))) == 2

@@ -376,7 +376,7 @@ def test_a_build_killed_in_the_middle_is_finished_by_the_next(unbroken, tmp_path
 @pytest.mark.parametrize("field", ["seed", "num_train", "num_validation", "num_test"])
 def test_other_settings_are_an_error_that_tells_both(field, root):
     other = {"seed": 0, **SMALL, field: 25}
-    with pytest.raises(BenchmarkError, match=f"{root} holds a .* made with .*'{field}'.*expected .*'{field}': 25"):
+    with pytest.raises(BenchmarkError, match=f"{root}: found a .* made with .*'{field}'.*expected .*'{field}': 25"):
         build_moving_shapes(root, **other)
 
 
@@ -389,14 +389,14 @@ def test_a_benchmark_of_another_format_is_an_error(root):
 
 def test_a_folder_with_something_else_is_an_error_and_stays_as_it_is(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(BenchmarkError, match="holds 'thesis.tex' but no settings.json"):
+    with pytest.raises(BenchmarkError, match="found 'thesis.tex' but no settings.json"):
         build_moving_shapes(tmp_path, **SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_file_in_place_of_the_folder_is_an_error(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(BenchmarkError, match="file is a file"):
+    with pytest.raises(BenchmarkError, match="file: found a file"):
         build_moving_shapes(tmp_path / "file", **SMALL)
 
 

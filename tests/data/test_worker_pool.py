@@ -67,7 +67,7 @@ def test_what_hangs_costs_its_item_alone():
 
 
 def test_what_the_clock_cannot_end_is_killed_from_outside(monkeypatch):
-    monkeypatch.setattr(worker_pool, "GRACE", 0.5)
+    monkeypatch.setattr(worker_pool, "GRACE_SECONDS", 0.5)
     results = run(["hang-for-good", "a"], num_workers=1, time_limit=0.5)
     assert results[0].code == "timeout"
     assert results[1][0] == "a"

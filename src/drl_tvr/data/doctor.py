@@ -13,7 +13,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..model.video_decoding import VideoDecodeError, decode_video, sample_indices, usable_backend
-from .video_scan import find_videos
+from .folder import find_videos
 from .worker_pool import WorkerFailure, map_in_processes
 
 
@@ -228,6 +228,7 @@ def run_doctor(
         - **num_videos**, **num_ok** (`int`) -- How many there are, and how many of them are ok.
         - **codes** (`dict[str, int]`) -- How many have each code, the most frequent first.
         - **left_out** (`dict[str, int]`) -- How many files of the folder are no videos, by their extension.
+        - **not_searched** (`list[str]`) -- Links that lead out of the folder, and folders that may not be read.
         - **target** (`str`, *optional*) -- The folder or file.
         - **settings**, **versions** (`dict`), **seconds** (`float`) -- How it was checked, by what, and in which time.
         - **videos** (`list[dict]`) -- The fields of each [`~data.doctor.VideoCheck`].
@@ -246,17 +247,18 @@ def run_doctor(
     {'ok': 998, 'truncated': 2}
     ```"""
     began = time.monotonic()
-    name, left_out = None, {}
+    name, left_out, not_searched = None, {}, []
     if isinstance(target, str | os.PathLike):
         name, videos = os.fsdecode(target), [target]
         if os.path.isdir(target):
             scan = find_videos(target)
-            videos, left_out = scan.paths, scan.left_out
+            videos, left_out, not_searched = scan.paths, scan.left_out, scan.not_searched
     else:
         videos = list(target)
     if not videos:
         others = ", ".join(f"{count} {label}" for label, count in left_out.items()) or "nothing else"
-        raise ValueError(f"{name or 'target'}: found no video ({others}), expected at least one.")
+        unseen = f" Not searched: {', '.join(not_searched[:3])}." if not_searched else ""
+        raise ValueError(f"{name or 'target'}: found no video ({others}), expected at least one.{unseen}")
     settings = {
         "fps": fps,
         "max_frames": max_frames,
@@ -278,6 +280,7 @@ def run_doctor(
         "num_ok": num_ok,
         "codes": dict(Counter(check.code for check in checks).most_common()),
         "left_out": left_out,
+        "not_searched": not_searched,
         "settings": settings,
         "versions": {library: version_of(library) for library in LIBRARIES},
         "seconds": time.monotonic() - began,
@@ -316,6 +319,10 @@ def format_report(report: dict) -> str:
     if report["left_out"]:
         left_out = ", ".join(f"{count} {printable(label)}" for label, count in report["left_out"].items())
         lines.append(f"Left out, as no videos: {left_out}")
+    if report.get("not_searched"):
+        more = len(report["not_searched"]) - 3
+        shown = ", ".join(map(printable, report["not_searched"][:3])) + (f" and {more} more" if more > 0 else "")
+        lines.append(f"Not searched: {shown}")
     return "\n".join(lines)
 
 

@@ -2,4 +2,4 @@
 
 
 class BenchmarkError(ValueError):
-    """A benchmark's files are not what they should be; the message names the file and what was found."""
+    """Error about a benchmark's files; the message names the file, what was found and what was expected."""

@@ -1,8 +1,9 @@
-"""What a DataLoader reads: pairs for training, videos and captions apart for evaluation, and their collator."""
+"""Datasets for a `DataLoader`: pairs for training, videos and captions apart for evaluation, and their collator."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -13,33 +14,41 @@ from .records import RetrievalData
 
 
 class DataLoaderWorkerError(OSError):
-    """A process that loads batches died; the message says how."""
+    """Error about a process that loads batches and died; the message says how it died."""
 
 
-@contextmanager
-def say_who_died() -> Iterator[None]:
-    """A context, or a decorator, for what loads batches in workers.
+def raise_worker_error(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a method that loads batches in worker processes, so that a worker's death is a typed error.
 
-    Raises:
-        `DataLoaderWorkerError`: When a worker dies, instead of torch's `RuntimeError`.
+    Args:
+        method (`Callable`): The method.
+
+    Returns:
+        `Callable`: The method; it raises [`~data.loading.DataLoaderWorkerError`] when a worker dies, instead of
+        torch's `RuntimeError`.
     """
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise DataLoaderWorkerError(
-            f"A process that loads batches died: {str(error).strip().rstrip('.')}. A killed one is most often one for "
-            "which there was no memory: try fewer `dataloader_num_workers`. Nothing that was saved is lost; run the "
-            "same command again."
-        ) from error
+
+    @functools.wraps(method)
+    def wrapped(*args, **kwargs):
+        try:
+            return method(*args, **kwargs)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataLoaderWorkerError(
+                f"A process that loads batches died: {str(error).strip().rstrip('.')}. A process is most often killed "
+                "because the memory ran out: try fewer `dataloader_num_workers`. Nothing that was saved is lost; run "
+                "the same command again."
+            ) from error
+
+    return wrapped
 
 
 class VideoDataset(torch_data.Dataset):
-    """The decoded videos of a split, one item a video.
+    """Decoded videos of a split, one item per video.
 
     Args:
-        frames (`Sequence[torch.Tensor]`): From [`~data.frame_store.decode_videos`], or other uint8 tensors of shape
+        frames (`Sequence[torch.Tensor]`): From [`~data.frame_store.load_frames`], or other uint8 tensors of shape
             `(num_frames, 3, height, width)`.
     """
 
@@ -54,10 +63,10 @@ class VideoDataset(torch_data.Dataset):
 
 
 class CaptionDataset(torch_data.Dataset):
-    """The captions of a split, one item a caption.
+    """Captions of a split, one item per caption.
 
     Args:
-        captions (`Sequence[str]`): Sentences.
+        captions (`Sequence[str]`): The captions.
     """
 
     def __init__(self, captions: Sequence[str]):
@@ -71,9 +80,9 @@ class CaptionDataset(torch_data.Dataset):
 
 
 class PairDataset(torch_data.Dataset):
-    """The (video, caption) pairs of a split, one item a caption; a video occurs once for each of its captions.
+    """Pairs of a video and a caption of a split, one item per caption; a video occurs once for each of its captions.
 
-    An item is a mapping with `row`, the caption's row in the split, `caption` and `frames`.
+    An item is a mapping with `row` (the caption's row in the split), `caption` and `frames`.
 
     Args:
         data ([`RetrievalData`]): The split.
@@ -81,11 +90,26 @@ class PairDataset(torch_data.Dataset):
 
     Raises:
         `ValueError`: When the numbers of videos differ.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from drl_tvr import load_benchmark
+    >>> from drl_tvr.data.loading import PairDataset
+
+    >>> data = load_benchmark("captions.csv")
+    >>> frames = [torch.zeros(3, 3, 32, 32, dtype=torch.uint8) for _ in data.videos]
+    >>> PairDataset(data, frames)[0]["frames"].shape
+    torch.Size([3, 3, 32, 32])
+    ```
     """
 
     def __init__(self, data: RetrievalData, frames: Sequence[torch.Tensor]):
         if len(frames) != len(data.videos):
-            raise ValueError(f"{data.name} {data.split} has {len(data.videos)} videos, `frames` has {len(frames)}.")
+            raise ValueError(
+                f"`frames`: found {len(frames)} videos, expected the {len(data.videos)} of {data.name} {data.split}."
+            )
         self.data = data
         self.videos = VideoDataset(frames)
         self.captions = CaptionDataset(data.captions["caption"][:])
@@ -100,22 +124,27 @@ class PairDataset(torch_data.Dataset):
 
 @dataclass
 class RetrievalCollator:
-    """Brings items with a `caption`, `frames` or both to the model's inputs.
+    """Collator that makes the model's inputs from items with a `caption`, `frames` or both.
 
     Pixels stay uint8, a quarter of the bytes of float32, and are never normalised here: the model does that, on its
     device and with the mean and standard deviation of its own configuration.
 
     Args:
-        processor ([`DRLProcessor`]): Tokenizes. Its video processor has done its part when the frames were stored.
+        processor ([`DRLProcessor`]): Its tokenizer reads the captions. Its video processor was applied when the frames
+            were stored; here it only says how many frames to pad to.
 
     Example:
 
     ```python
+    >>> import torch
     >>> from drl_tvr import DRLProcessor
     >>> from drl_tvr.data.loading import RetrievalCollator
 
-    >>> collate = RetrievalCollator(DRLProcessor.from_pretrained("path/to/model"))  # doctest: +SKIP
-    >>> loader = DataLoader(pairs, 128, shuffle=True, collate_fn=collate, num_workers=4)  # doctest: +SKIP
+    >>> collate = RetrievalCollator(DRLProcessor.from_pretrained("outputs/moving-shapes"))
+    >>> frames = [torch.zeros(length, 3, 32, 32, dtype=torch.uint8) for length in (1, 2)]
+    >>> batch = collate([{"caption": "a red star rises", "frames": video} for video in frames])
+    >>> batch["pixel_values_videos"].shape[0], batch["video_mask"].sum(dim=1).tolist()
+    (2, [1, 2])
     ```
     """
 
@@ -125,7 +154,7 @@ class RetrievalCollator:
         """Collate items, padded to the longest caption and the longest video among them.
 
         Args:
-            items (`list[dict]`): Of a [`~data.loading.PairDataset`], [`~data.loading.VideoDataset`] or
+            items (`list[dict]`): Items of a [`~data.loading.PairDataset`], [`~data.loading.VideoDataset`] or
                 [`~data.loading.CaptionDataset`].
 
         Returns:
@@ -136,7 +165,7 @@ class RetrievalCollator:
             - **video_mask** -- int64, `(num_videos, num_frames)`, 1 for a real frame and 0 for padding.
 
         Raises:
-            `ValueError`: When frames are not uint8, or of several sizes.
+            `ValueError`: When frames are not uint8 or have several sizes.
         """
         batch = {}
         if "caption" in items[0]:
@@ -149,34 +178,36 @@ class RetrievalCollator:
 
 
 def pad_frames(videos: Sequence[torch.Tensor], num_frames: int = 0) -> dict[str, torch.Tensor]:
-    """Stack videos of unlike length.
+    """Stack videos of different lengths.
 
     Args:
         videos (`Sequence[torch.Tensor]`): uint8 tensors of shape `(num_frames, 3, height, width)`.
-        num_frames (`int`, *optional*, defaults to 0): The least length to pad to.
+        num_frames (`int`, *optional*, defaults to 0): The smallest length to pad to, in frames.
 
     Returns:
         `dict[str, torch.Tensor]`: `pixel_values_videos` and `video_mask`, as [`~data.loading.RetrievalCollator`]
-        gives them.
+        returns them.
 
     Raises:
-        `ValueError`: When frames are not uint8, or of several sizes.
+        `ValueError`: When frames are not uint8 or have several sizes.
 
     Example:
 
     ```python
+    >>> import torch
+    >>> from drl_tvr.data.loading import pad_frames
+
     >>> videos = [torch.ones(length, 3, 8, 8, dtype=torch.uint8) for length in (1, 2)]
     >>> pad_frames(videos)["video_mask"].tolist()
     [[1, 0], [1, 1]]
-
     ```
     """
     types = sorted({str(video.dtype) for video in videos})
     if types != ["torch.uint8"]:
-        raise ValueError(f"Frames must be uint8, which the model normalises itself; found {', '.join(types)}.")
+        raise ValueError(f"`frames`: found {', '.join(types)}, expected uint8, which the model normalises itself.")
     sizes = sorted({tuple(video.shape[1:]) for video in videos})
     if len(sizes) > 1:
-        raise ValueError(f"Found frames of the sizes {sizes}, expected one for a batch: resize and crop.")
+        raise ValueError(f"`frames`: found the sizes {sizes}, expected one size per batch: resize and crop.")
     masks = [torch.ones(len(video), dtype=torch.int64) for video in videos]
     pixels = pad_sequence(videos, batch_first=True)  # (num_videos, num_frames, 3, height, width)
     mask = pad_sequence(masks, batch_first=True)  # (num_videos, num_frames)
@@ -187,4 +218,12 @@ def pad_frames(videos: Sequence[torch.Tensor], num_frames: int = 0) -> dict[str,
     }
 
 
-__all__ = ["CaptionDataset", "DataLoaderWorkerError", "PairDataset", "RetrievalCollator", "VideoDataset", "pad_frames"]
+__all__ = [
+    "CaptionDataset",
+    "DataLoaderWorkerError",
+    "PairDataset",
+    "RetrievalCollator",
+    "VideoDataset",
+    "pad_frames",
+    "raise_worker_error",
+]

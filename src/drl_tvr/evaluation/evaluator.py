@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from ..data.frame_store import decode_videos
+from ..data.frame_store import load_frames
 from ..data.loading import CaptionDataset, RetrievalCollator, VideoDataset
 from ..data.records import RetrievalData
 from ..model.modeling_drl import DRLModel
@@ -83,7 +83,7 @@ def evaluate_model(
         return DataLoader(dataset, batch_size, collate_fn=RetrievalCollator(processor), num_workers=num_workers)
 
     model.eval()
-    frames = decode_videos(data.videos, processor.video_processor, frame_cache_dir)
+    frames = load_frames(data.videos, processor.video_processor, frame_cache_dir)
     videos = encode_videos(model, batches(VideoDataset(frames)), show_progress)
     captions = encode_captions(model, batches(CaptionDataset(data.captions["caption"][:])), show_progress)
     owners = np.asarray(data.caption_to_video)

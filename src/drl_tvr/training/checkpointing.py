@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from transformers import EarlyStoppingCallback, Trainer, TrainerState
 from transformers.trainer_utils import sort_checkpoints
 
-from ..data.loading import say_who_died
+from ..data.loading import raise_worker_error
 from .distributed import in_first_process
 from .output_folder import check_one_disk, hold_folder
 
@@ -174,7 +174,7 @@ class CheckpointingTrainer(Trainer):
 
     _writes_aside = False
 
-    @say_who_died()
+    @raise_worker_error
     def train(self, resume_from_checkpoint=None, trial=None, ignore_keys_for_eval=None):
         """`Trainer.train`, after clearing what a killed run left; the output folder is this run's alone meanwhile.
 

@@ -9,8 +9,8 @@ import torch
 from torch.utils.data import DataLoader, Subset
 from transformers.trainer_utils import speed_metrics
 
-from ..data.frame_store import decode_videos
-from ..data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset, say_who_died
+from ..data.frame_store import load_frames
+from ..data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset, raise_worker_error
 from ..data.records import RetrievalData
 from ..evaluation import (
     EvaluationResult,
@@ -141,7 +141,7 @@ class DRLTrainer(CheckpointingTrainer):
         if not isinstance(dataset, RetrievalData):
             raise TypeError(f"A split must be a RetrievalData or a PairDataset, got {type(dataset).__name__}.")
         video_processor = self.processing_class.video_processor
-        return PairDataset(dataset, decode_videos(dataset.videos, video_processor, self.args.frame_cache_dir))
+        return PairDataset(dataset, load_frames(dataset.videos, video_processor, self.args.frame_cache_dir))
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """AdamW, or BertAdam, on groups: new modules, CLIP and the logit scale, with and without weight decay."""
@@ -359,7 +359,7 @@ class DRLTrainer(CheckpointingTrainer):
         """
         raise NotImplementedError("Call `evaluate` for metrics, or `similarity` for the whole matrix.")
 
-    @say_who_died()
+    @raise_worker_error
     def similarity(self, videos: VideoDataset, captions: CaptionDataset) -> torch.Tensor:
         """Similarity of every caption with every video.
 

@@ -1,13 +1,13 @@
-"""ActivityNet Captions: all sentences of a video, one after another, are its paragraph; tested on val_1."""
+"""ActivityNet Captions: the sentences of a video are joined to one paragraph; the test split is val_1."""
 
 import os
 from pathlib import Path
 
 from ..errors import BenchmarkError
+from ..folder import BenchmarkFolder
 from ..records import RetrievalData
 from .annotation_files import AnnotationFiles, read_json
 from .assembly import OfficialSplit, assemble, part_of
-from .folder import BenchmarkFolder
 
 
 FILES = {"train": "train.json", "test": "val_1.json"}
@@ -16,22 +16,20 @@ PROTOCOL = "ActivityNet Captions, paragraph to video: the 4,917 videos of val_1"
 PREFIX = "v_"
 
 
-def load(
-    root: str | os.PathLike | None, split: str, hold_out: bool = True, allow_missing: bool = False
-) -> RetrievalData:
+def load(root: str | os.PathLike | None, split: str, hold_out: bool, allow_missing: bool) -> RetrievalData:
     """Load a split of ActivityNet Captions.
 
     Args:
         root (`str` or `os.PathLike`): Folder of the annotation files and videos.
         split (`str`): `"train"`, `"validation"` or `"test"`, which is val_1.
-        hold_out (`bool`, *optional*, defaults to `True`): Whether 500 training videos are the validation split.
-        allow_missing (`bool`, *optional*, defaults to `False`): Go on without what is missing.
+        hold_out (`bool`): Whether 500 training videos are the validation split.
+        allow_missing (`bool`): Whether to go on without what is missing.
 
     Returns:
-        [`RetrievalData`]: A paragraph a video, and the whole file of each.
+        [`RetrievalData`]: One paragraph per video, and the whole file of each video.
 
     Raises:
-        `BenchmarkError`: For an unknown split, or files that are missing or not what they should be.
+        `BenchmarkError`: For an unknown split, or files that are missing or invalid.
     """
     part = part_of("activitynet", split, hold_out)
     files = AnnotationFiles(BenchmarkFolder("activitynet", root))
@@ -49,30 +47,33 @@ def load(
 
 
 def read_paragraphs(path: Path) -> dict[str, str]:
-    """Every video's sentences in the order of the file, which is not always that of time.
+    """Join each video's sentences in the order of the file, which is not always that of time.
 
     Raises:
         `BenchmarkError`: When an entry has no sentences.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not content:
-        raise BenchmarkError(f"{path} must be a mapping from video to its sentences, found {content!r:.200}.")
+        raise BenchmarkError(f"{path}: found {content!r:.200}, expected a mapping from video ids to sentences.")
     paragraphs = {}
     for video_id, entry in content.items():
         sentences = entry.get("sentences") if isinstance(entry, dict) else None
         if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
-            raise BenchmarkError(f"{path}: {video_id!r} must have a list of 'sentences', found {entry!r:.200}.")
+            raise BenchmarkError(f"{path}, {video_id!r}: found {entry!r:.200}, expected a list of 'sentences'.")
         paragraphs[video_id] = " ".join(sentences)
     return paragraphs
 
 
 def file_names(video_id: str) -> tuple[str, ...]:
-    """Names that a video's file may have: with `v_`, as downloaded, and without, as CLIP4Clip wants it.
+    """Return the names that a video's file may have: with `v_`, as downloaded, and without, as CLIP4Clip wants it.
 
     Example:
 
     ```python
+    >>> from drl_tvr.data.benchmarks.activitynet import file_names
+
     >>> file_names("v_v_abc")
     ('v_v_abc', 'v_abc')
-    ```"""
+    ```
+    """
     return (video_id, video_id[len(PREFIX) :]) if video_id.startswith(PREFIX) else (video_id, f"{PREFIX}{video_id}")

@@ -1,4 +1,4 @@
-"""Finds a benchmark's annotation files by the names that they have in the wild, and reads them, gzipped or not."""
+"""Find a benchmark's annotation files by the names that their copies have, and read them, gzipped or not."""
 
 import csv
 import gzip
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import BenchmarkError
-from .folder import BenchmarkFolder
+from ..folder import BenchmarkFolder
 
 
 class AnnotationFiles:
-    """Looks annotation files up in a scanned folder and notes which ones were used.
+    """Annotation files of a scanned folder; it notes which ones were used.
 
     Args:
-        folder ([`BenchmarkFolder`]): The scan.
+        folder ([`~data.folder.BenchmarkFolder`]): The scan.
 
     Attributes:
         used (`list[str]`): Paths, relative to the root, of the files that were found and asked for.
@@ -30,16 +30,16 @@ class AnnotationFiles:
         self.used: list[str] = []
 
     def find(self, *names: str) -> Path | None:
-        """The file with the first of several names, anywhere under the root, as it is or gzipped.
+        """Find the file with the first of several names, anywhere under the root, as it is or gzipped.
 
         Args:
             names (`str`): Names that the file may have, the preferred one first.
 
         Returns:
-            `Path`: The file, or `None` when there is none of any name.
+            `Path`: The file, or `None` when there is none.
 
         Raises:
-            `BenchmarkError`: When several files of one name differ; names two.
+            `BenchmarkError`: When several files of one name differ; names two of them.
         """
         for name in names:
             paths = [*self.folder.paths.get(name, []), *self.folder.paths.get(f"{name}.gz", [])]
@@ -49,8 +49,8 @@ class AnnotationFiles:
             for other in paths[1:]:
                 if read_bytes(first) != read_bytes(self.folder.root / other):
                     raise BenchmarkError(
-                        f"{self.folder.name}: {paths[0]} and {other} under {self.folder.root} differ, and both could "
-                        f"be its {name}. Pass a root that holds only the right one."
+                        f"{self.folder.name}, {name}: found {paths[0]} and {other} under {self.folder.root}, which "
+                        "differ, expected one file or equal copies. Pass a root that holds only the right one."
                     )
             if paths[0] not in self.used:
                 self.used.append(paths[0])
@@ -58,23 +58,24 @@ class AnnotationFiles:
         return None
 
     def get(self, *names: str) -> Path:
-        """As `find`, but there must be one.
+        """Find a file as `find` does, and refuse its absence.
 
         Raises:
-            `BenchmarkError`: When there is none, or several that differ.
+            `BenchmarkError`: When there is no such file, or several that differ.
         """
         path = self.find(*names)
         if path is None:
-            unseen = f" Not searched: {', '.join(self.folder.unseen[:3])}." if self.folder.unseen else ""
+            not_searched = self.folder.not_searched
+            hint = f" Not searched: {', '.join(not_searched[:3])}." if not_searched else ""
             raise BenchmarkError(
-                f"{self.folder.name} needs {' or '.join(names)} (plain or .gz) anywhere under {self.folder.root}, "
-                f"and there is none.{unseen}"
+                f"{self.folder.name}: found no annotation file, expected {' or '.join(names)} (plain or .gz) anywhere "
+                f"under {self.folder.root}.{hint}"
             )
         return path
 
 
 def read_bytes(path: Path) -> bytes:
-    """Content of a file, unpacked when it is gzipped.
+    """Read a file, and unpack it when it is gzipped.
 
     Raises:
         `BenchmarkError`: When it is gzipped and damaged.
@@ -86,11 +87,11 @@ def read_bytes(path: Path) -> bytes:
     try:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise BenchmarkError(f"{path} is gzipped and damaged: {error}.") from error
+        raise BenchmarkError(f"{path}: found damaged gzip data ({error}), expected a whole file.") from error
 
 
 def read_text(path: Path) -> str:
-    """Content of a UTF-8 file, with or without a byte order mark.
+    """Read a UTF-8 file, with or without a byte order mark.
 
     Raises:
         `BenchmarkError`: When it is in another encoding.
@@ -99,14 +100,14 @@ def read_text(path: Path) -> str:
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BenchmarkError(f"{path} is not UTF-8: {error}.") from error
+        raise BenchmarkError(f"{path}: found another encoding ({error}), expected UTF-8.") from error
 
 
 def read_json(path: Path) -> Any:
-    """Content of a JSON file, or a list of the values of a JSON Lines file.
+    """Read the value of a JSON file, or the list of the values of a JSON Lines file.
 
     Raises:
-        `BenchmarkError`: When it is neither.
+        `BenchmarkError`: When it is neither; names the line of JSON Lines.
         `FileNotFoundError`: When there is no such file.
     """
     text = read_text(path)
@@ -120,23 +121,24 @@ def read_json(path: Path) -> Any:
         try:
             values.append(json.loads(line))
         except (ValueError, RecursionError) as error:
-            # A first line that is no JSON by itself is the beginning of a JSON file, not of JSON Lines.
-            raise BenchmarkError(f"{path} is not JSON: {f'line {number}: {error}' if values else whole}.") from error
+            # When the first line alone is not JSON, the file was meant as one JSON value, not as JSON Lines.
+            where, reason = (f"{path}, line {number}", error) if values else (path, whole)
+            raise BenchmarkError(f"{where}: found invalid JSON ({reason}), expected JSON or JSON Lines.") from error
     if not values:
-        raise BenchmarkError(f"{path} is not JSON: it is empty.")
+        raise BenchmarkError(f"{path}: found an empty file, expected JSON or JSON Lines.")
     return values
 
 
 def read_csv(path: Path, *columns: str, delimiter: str = ",") -> list[dict[str, str]]:
-    """Rows of a CSV file with a header.
+    """Read the rows of a CSV file with a header.
 
     Args:
-        path (`Path`): Its file.
+        path (`Path`): The file.
         columns (`str`): Columns that it must have.
-        delimiter (`str`, *optional*, defaults to `","`): What separates fields.
+        delimiter (`str`, *optional*, defaults to `","`): The character between fields.
 
     Returns:
-        `list[dict[str, str]]`: One entry a row.
+        `list[dict[str, str]]`: One entry per row.
 
     Raises:
         `BenchmarkError`: When a column is missing, or a row has more or fewer fields than the header.
@@ -146,24 +148,26 @@ def read_csv(path: Path, *columns: str, delimiter: str = ",") -> list[dict[str, 
     try:
         missing = [column for column in columns if column not in (reader.fieldnames or ())]
         if missing:
-            raise BenchmarkError(f"{path} needs a column {missing[0]!r}, found {reader.fieldnames}.")
+            raise BenchmarkError(f"{path}: found the columns {reader.fieldnames}, expected a column {missing[0]!r}.")
         rows = []
         for row in reader:
             if None in row or None in row.values():
                 raise BenchmarkError(
-                    f"{path}, line {reader.line_num}: expected {len(reader.fieldnames)} fields, found {row}."
+                    f"{path}, line {reader.line_num}: found {row}, expected {len(reader.fieldnames)} fields."
                 )
             rows.append(row)
     except csv.Error as error:
-        raise BenchmarkError(f"{path}, line {reader.line_num}: {error}.") from error
+        raise BenchmarkError(
+            f"{path}, line {reader.line_num}: found invalid CSV ({error}), expected fields."
+        ) from error
     return rows
 
 
 def read_ids(path: Path) -> list[str]:
-    """Ids of a split: one a line, a CSV with a column `video_id`, or a NumPy array.
+    """Read the ids of a split from a file with one per line, a CSV with a column `video_id`, or a NumPy array.
 
     Raises:
-        `BenchmarkError`: When it holds none, or an array of something else than strings.
+        `BenchmarkError`: When the file holds no id, or an array of anything but strings.
         `FileNotFoundError`: When there is no such file.
     """
     content = read_bytes(path)
@@ -171,38 +175,38 @@ def read_ids(path: Path) -> list[str]:
         try:
             array = np.load(io.BytesIO(content), allow_pickle=False)
         except (ValueError, EOFError) as error:
-            raise BenchmarkError(f"{path} is no array of strings: {error}") from error
+            raise BenchmarkError(f"{path}: found {error}, expected an array of strings.") from error
         if array.ndim != 1 or array.dtype.kind not in "US":
-            raise BenchmarkError(f"{path} must be a list of strings, found {array.dtype} of shape {array.shape}.")
+            raise BenchmarkError(f"{path}: found {array.dtype} of shape {array.shape}, expected a list of strings.")
         ids = [item.decode() if isinstance(item, bytes) else item for item in array.tolist()]
     else:
-        # Not `splitlines`, which also cuts at characters that no writer means as an end of line.
+        # `splitlines` would also cut at characters that no writer means as the end of a line.
         ids = [line.strip() for line in read_text(path).split("\n") if line.strip()]
         if ids and "video_id" in ids[0].split(","):
             ids = [row["video_id"] for row in read_csv(path)]
     if not ids:
-        raise BenchmarkError(f"{path} lists no video.")
+        raise BenchmarkError(f"{path}: found no video, expected a list of ids.")
     return ids
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Reads containers, strings and numbers, and refuses everything that would import or call something."""
+    """Unpickler of containers, strings and numbers that refuses everything that would import or call something."""
 
     def find_class(self, module, name):
-        """Refuse."""
+        """Refuse every name that a pickle would import."""
         raise pickle.UnpicklingError(f"it names {module}.{name}, and annotations need no code")
 
 
 def read_pickle(path: Path) -> Any:
-    """Content of a pickle that holds containers, strings and numbers alone.
+    """Read a pickle that holds only containers, strings and numbers.
 
     Raises:
-        `BenchmarkError`: When it names anything to import, or is no pickle.
+        `BenchmarkError`: When it names anything to import, or is not a pickle.
         `FileNotFoundError`: When there is no such file.
     """
     content = read_bytes(path)
     try:
-        # Files of Python 2 hold byte strings.
+        # Pickles of Python 2 hold byte strings.
         return PlainUnpickler(io.BytesIO(content), encoding="utf-8").load()
     except (
         pickle.UnpicklingError,
@@ -213,7 +217,10 @@ def read_pickle(path: Path) -> Any:
         AttributeError,
         OverflowError,
     ) as error:
-        raise BenchmarkError(f"{path} can't be read as a pickle of plain data: {error}.") from error
+        reason = " ".join(str(error).split())
+        raise BenchmarkError(
+            f"{path}: found an invalid pickle ({reason}), expected a pickle of plain data."
+        ) from error
 
 
 __all__ = ["AnnotationFiles", "read_bytes", "read_csv", "read_ids", "read_json", "read_pickle", "read_text"]

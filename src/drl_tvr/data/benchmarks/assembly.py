@@ -1,4 +1,4 @@
-"""From what annotation files say to a split: joined on ids, its files found, its size checked."""
+"""Make a split from annotation files: join captions and videos on ids, find the files, check the numbers."""
 
 import hashlib
 import logging
@@ -8,37 +8,37 @@ from dataclasses import dataclass, field
 from datasets import Dataset
 
 from ..errors import BenchmarkError
-from ..records import CAPTION_FEATURES, VIDEO_FEATURES, RetrievalData
+from ..records import CAPTION_FEATURES, VIDEO_FEATURES, RetrievalData, check_split
 from .annotation_files import AnnotationFiles
 from .video_files import VideoFiles
 
 
 logger = logging.getLogger(__name__)
 
-SPLITS = ("train", "validation", "test")
-MOST_HELD_OUT = 500
+MAX_HELD_OUT = 500
 
 
 @dataclass
 class OfficialSplit:
-    """An official split as its annotation files tell it, before any video is looked for.
+    """An official split as its annotation files describe it, before any video is looked for.
 
     Args:
         name (`str`): Name of the benchmark.
-        part (`str`): The official split; what is held out of train for validation is part of train.
+        part (`str`): The official split; videos that are held out for validation are part of train.
         video_ids (`list[str]`): Its videos in the order of their list.
-        pairs (`Iterable[tuple[str, str]]`): Video id and caption in the order of the file; those of other videos are
-            other splits' and are left out.
+        pairs (`Iterable[tuple[str, str]]`): Video id and caption in the order of the file. Pairs of videos that are
+            not listed belong to other splits and are left out.
         find (`Callable`): From a video id to the paths of its file, best first.
-        expected (`tuple[int | None, int | None]`): Numbers of videos and captions of the complete split, `None` where
+        expected (`tuple[int | None, int | None]`): Numbers of videos and captions of the complete split; `None` when
             unknown.
-        protocol (`str`): What results compare with.
+        protocol (`str`): The results that results on this split compare with.
         annotation_files (`list[str]`): The files that all this comes from, relative to the root.
-        where (`str`): Where videos were looked for, for messages.
-        segments (`dict[str, tuple]`, *optional*): Start and end of a video in seconds, where not the whole file.
-        sources (`dict[str, str]`, *optional*): The file of a video, where several videos are segments of one; they
-            are held out together.
-        unseen (`list[str]`, *optional*): What of `where` was not searched, for messages.
+        where (`str`): The folder of the videos, for messages.
+        segments (`dict[str, tuple]`, *optional*): Start and end of a video in seconds; without an entry it is the
+            whole file.
+        sources (`dict[str, str]`, *optional*): The file of a video. Videos that are segments of one file are held out
+            together.
+        not_searched (`list[str]`, *optional*): Parts of `where` that were not searched, for messages.
     """
 
     name: str
@@ -52,16 +52,19 @@ class OfficialSplit:
     where: str
     segments: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
-    unseen: list[str] = field(default_factory=list)
+    not_searched: list[str] = field(default_factory=list)
 
     @classmethod
     def from_files(cls, files: AnnotationFiles, names: Callable[[str], Iterable[str]] | None = None, **fields):
-        """A split whose annotation files and videos lie in one folder.
+        """Make a split whose annotation files and videos lie in one folder.
 
         Args:
-            files ([`AnnotationFiles`]): Says where, and which files were used.
+            files (`AnnotationFiles`): The folder, and the files that were used.
             names (`Callable`, *optional*): From a video id to the names that its file may have; by default the id.
             fields: The other fields.
+
+        Returns:
+            `OfficialSplit`: The split.
         """
         videos = VideoFiles(files.folder)
         return cls(
@@ -69,38 +72,34 @@ class OfficialSplit:
             find=lambda video_id: videos.find(*(names(video_id) if names else (video_id,))),
             annotation_files=files.used,
             where=str(files.folder.root),
-            unseen=files.folder.unseen,
+            not_searched=files.folder.not_searched,
             **fields,
         )
 
 
-def check_split(name: str, split: str) -> None:
-    """Refuse a split that no benchmark has.
-
-    Raises:
-        `BenchmarkError`: Lists the splits.
-    """
-    if split not in SPLITS:
-        raise BenchmarkError(f"{name} has no split {split!r}; it has {', '.join(SPLITS)}.")
-
-
 def part_of(name: str, split: str, hold_out: bool) -> str:
-    """The official split that holds `split`, for a benchmark without a validation split of its own.
+    """Return the official split that contains `split`, for a benchmark without a validation split of its own.
+
+    Args:
+        name (`str`): Name of the benchmark, for messages.
+        split (`str`): `"train"`, `"validation"` or `"test"`.
+        hold_out (`bool`): Whether a part of train is the validation split.
 
     Raises:
-        `BenchmarkError`: When validation is wanted and nothing is held out for it.
+        `BenchmarkError`: For an unknown split, or for validation when nothing is held out for it.
     """
     check_split(name, split)
     if split == "validation" and not hold_out:
         raise BenchmarkError(
-            f"{name} has no validation split of its own, and with hold_out=False none is taken from train. To choose "
-            'on the test split, as the official code does, load split="test" and say so with the results.'
+            f"{name}, `split`: found 'validation' with hold_out=False, expected 'train' or 'test': the benchmark has "
+            "no validation split of its own, and none is taken from train. To choose on the test split, as the "
+            'official code does, load split="test" and say so with the results.'
         )
     return "train" if split == "validation" else split
 
 
 def held_out(video_ids: Collection[str]) -> set[str]:
-    """A tenth of the videos of train, at most 500, that serve as validation.
+    """Choose the videos of train that are the validation split: a tenth, at most 500.
 
     The choice is by a hash of the id, so it depends on no order, no seed and no file that may be missing.
 
@@ -108,53 +107,44 @@ def held_out(video_ids: Collection[str]) -> set[str]:
         video_ids (`Collection[str]`): All videos of train.
 
     Returns:
-        `set[str]`: Those held out; at least one.
+        `set[str]`: Ids of the chosen videos; at least one.
     """
-    number = min(MOST_HELD_OUT, max(1, len(video_ids) // 10))
+    number = min(MAX_HELD_OUT, max(1, len(video_ids) // 10))
     return set(sorted(video_ids, key=lambda video_id: hashlib.sha256(video_id.encode()).digest())[:number])
 
 
 def assemble(
     official: OfficialSplit, split: str, hold_out: bool = False, allow_missing: bool = False
 ) -> RetrievalData:
-    """Join captions and files, and check that all is there.
+    """Join captions and files, and check that nothing is missing.
 
     Args:
-        official ([`OfficialSplit`]): What the files say.
-        split (`str`): The split that is wanted: the official one, or with `hold_out` a share of train.
+        official (`OfficialSplit`): The official split.
+        split (`str`): The split to make: the official one, or with `hold_out` a share of train.
         hold_out (`bool`, *optional*, defaults to `False`): Whether train is shared between training and validation.
-        allow_missing (`bool`, *optional*, defaults to `False`): Warn instead of failing when something is missing.
+        allow_missing (`bool`, *optional*, defaults to `False`): Whether to warn instead of failing when something is
+            missing.
 
     Returns:
         [`RetrievalData`]: Videos in the order of their list, captions in the order of their file, with single spaces.
 
     Raises:
-        `BenchmarkError`: When a video is listed twice, nothing is found, or without `allow_missing` less or more than
-            expected.
+        `BenchmarkError`: When a video is listed twice, when no video is found, or, without `allow_missing`, when the
+            numbers are not the expected ones.
     """
     listed = set(official.video_ids)
     if len(listed) < len(official.video_ids):
         twice = next(video_id for video_id in official.video_ids if official.video_ids.count(video_id) > 1)
         raise BenchmarkError(
-            f"{official.name} {split}: {twice!r} is listed twice in {', '.join(official.annotation_files)}."
+            f"{official.name} {split}: found {twice!r} twice in {', '.join(official.annotation_files)}, expected each "
+            "video once."
         )
     pairs = [(video_id, " ".join(caption.split())) for video_id, caption in official.pairs if video_id in listed]
     video_ids, expected, protocol = official.video_ids, official.expected, official.protocol
     if hold_out and official.part == "train":
-        whole = (len(listed), len(pairs))
-        sources = {video_id: official.sources.get(video_id, video_id) for video_id in video_ids}
-        held = held_out(set(sources.values()))
-        video_ids = [video_id for video_id in video_ids if (sources[video_id] in held) == (split == "validation")]
-        chosen = set(video_ids)
-        pairs = [pair for pair in pairs if pair[0] in chosen]
-        ours = (len(video_ids), len(pairs))
-        if split == "train":
-            counts = zip(expected, whole, ours, strict=True)
-            expected = tuple(None if n is None else n - (all_ - part) for n, all_, part in counts)
-        else:
-            expected = ours
-        num_held = len(video_ids) if split == "validation" else len(listed) - len(video_ids)
-        protocol += f"; {num_held:,} of {len(listed):,} training videos held out for validation"
+        video_ids, pairs, expected = share_of_train(official, pairs, split)
+        num_held_out = len(video_ids) if split == "validation" else len(listed) - len(video_ids)
+        protocol += f"; {num_held_out:,} of {len(listed):,} training videos held out for validation"
 
     described = {video_id for video_id, caption in pairs if caption}
     files = {video_id: official.find(video_id) for video_id in video_ids if video_id in described}
@@ -199,6 +189,38 @@ def assemble(
     )
 
 
+def share_of_train(
+    official: OfficialSplit, pairs: list[tuple[str, str]], split: str
+) -> tuple[list[str], list[tuple[str, str]], tuple[int | None, int | None]]:
+    """Take the videos of train that are held out for validation, or the rest.
+
+    Args:
+        official (`OfficialSplit`): The official train split.
+        pairs (`list[tuple[str, str]]`): Video id and caption of its videos.
+        split (`str`): `"validation"` for the videos that are held out, `"train"` for the rest.
+
+    Returns:
+        `tuple`: The ids, the pairs, and the expected numbers of videos and captions.
+    """
+    sources = {video_id: official.sources.get(video_id, video_id) for video_id in official.video_ids}
+    validation_sources = held_out(set(sources.values()))
+    video_ids = [
+        video_id
+        for video_id in official.video_ids
+        if (sources[video_id] in validation_sources) == (split == "validation")
+    ]
+    chosen = set(video_ids)
+    chosen_pairs = [pair for pair in pairs if pair[0] in chosen]
+    if split == "validation":
+        return video_ids, chosen_pairs, (len(video_ids), len(chosen_pairs))
+    num_videos, num_captions = official.expected
+    if num_videos is not None:
+        num_videos -= len(official.video_ids) - len(video_ids)
+    if num_captions is not None:
+        num_captions -= len(pairs) - len(chosen_pairs)
+    return video_ids, chosen_pairs, (num_videos, num_captions)
+
+
 def check_size(
     official: OfficialSplit,
     split: str,
@@ -207,10 +229,10 @@ def check_size(
     gaps: dict[str, list[str]],
     allow_missing: bool,
 ) -> None:
-    """Compare numbers of videos and captions with those of the complete split.
+    """Compare the numbers of videos and captions with those of the complete split.
 
     Raises:
-        `BenchmarkError`: When they differ and that isn't allowed, or there is nothing.
+        `BenchmarkError`: When there is no video, or when the numbers differ and `allow_missing` is false.
     """
     is_whole = all(n in (None, ours) for ours, n in zip(found, expected, strict=True))
     if found[0] and is_whole and not any(gaps.values()):
@@ -223,13 +245,13 @@ def check_size(
     for what, ids in gaps.items():
         if ids:
             message += f" {what.capitalize()}: {len(ids):,} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})."
-    if official.unseen:
-        message += f" Not searched: {', '.join(official.unseen[:3])}."
+    if official.not_searched:
+        message += f" Not searched: {', '.join(official.not_searched[:3])}."
     if not found[0]:
-        raise BenchmarkError(f"{message} A video's file is looked for by its id, in every subfolder.")
+        raise BenchmarkError(f"{message} The file of a video is looked for by its id, in every subfolder.")
     if not allow_missing:
         raise BenchmarkError(f"{message} To go on with what is there, pass allow_missing=True.")
     logger.warning(message)
 
 
-__all__ = ["OfficialSplit", "assemble", "check_split", "part_of"]
+__all__ = ["OfficialSplit", "assemble", "part_of"]

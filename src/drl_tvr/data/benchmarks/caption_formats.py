@@ -1,4 +1,4 @@
-"""The forms in which captions are passed on, all brought to (video id, caption) pairs in the order of the file."""
+"""Read captions in the forms that are in use, as (video id, caption) pairs in the order of the file."""
 
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,17 @@ TEXT_KEYS = ("caption", "enCap", "text", "sentence")
 
 
 def read_caption_file(path: Path) -> list[tuple[str, str]]:
-    """Pairs of a JSON, JSON Lines or pickle file, plain or gzipped, in any form that `caption_pairs` knows."""
+    """Read the pairs of a JSON, JSON Lines or pickle file, plain or gzipped, in any form that `caption_pairs` knows.
+
+    Raises:
+        `BenchmarkError`: When the file has another form; names the entry.
+    """
     is_pickle = path.name.removesuffix(".gz").endswith((".pkl", ".pickle"))
     return caption_pairs(read_pickle(path) if is_pickle else read_json(path), path)
 
 
 def caption_pairs(content: Any, path: Path) -> list[tuple[str, str]]:
-    """Recognise a form by its content.
+    """Return the pairs of captions in any of these forms, which are told apart by their content.
 
     - MSR-VTT's own: `{"sentences": [{"video_id", "caption"}]}`;
     - COCO's: `{"annotations": [{"image_id", "caption"}]}`;
@@ -38,38 +42,48 @@ def caption_pairs(content: Any, path: Path) -> list[tuple[str, str]]:
         `list[tuple[str, str]]`: Video id and caption, in the order of the file.
 
     Raises:
-        `BenchmarkError`: When it is none of these; names the entry.
+        `BenchmarkError`: When the content has another form; names the entry.
+
+    Example:
+
+    ```python
+    >>> from pathlib import Path
+    >>> from drl_tvr.data.benchmarks.caption_formats import caption_pairs
+
+    >>> caption_pairs({"video0.avi": ["a man sings", "a song"]}, Path("captions.json"))
+    [('video0', 'a man sings'), ('video0', 'a song')]
+    ```
     """
     if isinstance(content, dict):
         for part in ("sentences", "annotations"):
             if isinstance(content.get(part), list):
-                return pairs_of_rows(content[part], f"{path}: {part}")
+                return pairs_of_rows(content[part], f"{path}, {part}")
         return [
             (strip_extension(video_id), text)
             for video_id, value in content.items()
-            for text in texts_of(value, f"{path}: {video_id!r}")
+            for text in texts_of(value, f"{path}, {video_id!r}")
         ]
     if isinstance(content, list):
         return pairs_of_rows(content, str(path))
-    raise BenchmarkError(f"{path} must hold a list or a mapping of captions, found {content!r:.200}.")
+    raise BenchmarkError(f"{path}: found {content!r:.200}, expected a list or a mapping of captions.")
 
 
 def pairs_of_rows(rows: list, where: str) -> list[tuple[str, str]]:
-    """Pairs of a list of mappings; the first says which keys they have."""
+    """Return the pairs of a list of mappings, whose keys are those of the first mapping."""
     if not rows or not isinstance(rows[0], dict):
-        raise BenchmarkError(f"{where} must be a list of mappings, found {rows!r:.200}.")
+        raise BenchmarkError(f"{where}: found {rows!r:.200}, expected a list of mappings.")
     id_key = next((key for key in ID_KEYS if key in rows[0]), None)
     text_key = next((key for key in TEXT_KEYS if key in rows[0]), None)
     if id_key is None or text_key is None:
         raise BenchmarkError(
-            f"{where}[0] must have an id ({', '.join(ID_KEYS)}) and a text ({', '.join(TEXT_KEYS)}), found "
-            f"{rows[0]!r:.200}."
+            f"{where}[0]: found {rows[0]!r:.200}, expected an id ({', '.join(ID_KEYS)}) and a text "
+            f"({', '.join(TEXT_KEYS)})."
         )
     pairs = []
     for number, row in enumerate(rows):
         if not isinstance(row, dict) or not isinstance(row.get(id_key), str) or text_key not in row:
             raise BenchmarkError(
-                f"{where}[{number}] must have the keys {id_key!r} and {text_key!r}, found {row!r:.200}."
+                f"{where}[{number}]: found {row!r:.200}, expected the keys {id_key!r} and {text_key!r}."
             )
         video_id, value = strip_extension(row[id_key]), row[text_key]
         if isinstance(value, str):
@@ -80,7 +94,7 @@ def pairs_of_rows(rows: list, where: str) -> list[tuple[str, str]]:
 
 
 def texts_of(value: Any, where: str) -> list[str]:
-    """Captions of one entry: a string, strings, lists of words, or a mapping with `enCap`."""
+    """Return the captions of one entry: a string, strings, lists of words, or a mapping with `enCap`."""
     if isinstance(value, dict) and "enCap" in value:
         value = value["enCap"]
     if isinstance(value, str):
@@ -89,7 +103,7 @@ def texts_of(value: Any, where: str) -> list[str]:
         texts = [" ".join(map(str, text)) if isinstance(text, (list, tuple)) else text for text in value]
         if all(isinstance(text, str) for text in texts):
             return texts
-    raise BenchmarkError(f"{where} must be a caption or a list of captions, found {value!r:.200}.")
+    raise BenchmarkError(f"{where}: found {value!r:.200}, expected a caption or a list of captions.")
 
 
 __all__ = ["caption_pairs", "read_caption_file"]

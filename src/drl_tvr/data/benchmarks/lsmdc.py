@@ -1,13 +1,13 @@
-"""LSMDC 2016: short clips of films. In train several sentences may tell of one clip, and each is a pair."""
+"""LSMDC 2016: short clips of films. In train a clip may have several sentences, and each makes a pair."""
 
 import os
 from pathlib import Path
 
 from ..errors import BenchmarkError
-from ..records import RetrievalData
+from ..folder import BenchmarkFolder
+from ..records import RetrievalData, check_split
 from .annotation_files import AnnotationFiles, read_text
-from .assembly import OfficialSplit, assemble, check_split
-from .folder import BenchmarkFolder
+from .assembly import OfficialSplit, assemble
 
 
 FILES = {
@@ -15,28 +15,25 @@ FILES = {
     "validation": ("LSMDC16_annos_val.csv", "LSMDC16_annos_val_someone.csv"),
     "test": ("LSMDC16_challenge_1000_publictect.csv",),
 }
-# Rows; how many clips they tell of is only known for the test.
+# Numbers of rows are known for all splits, the number of clips only for the test.
 EXPECTED = {"train": (None, 101079), "validation": (None, 7408), "test": (1000, 1000)}
 PROTOCOL = "LSMDC 2016: the 1,000 clips of the public retrieval test"
 NUM_FIELDS = 6
 
 
-def load(
-    root: str | os.PathLike | None, split: str, hold_out: bool = True, allow_missing: bool = False
-) -> RetrievalData:
+def load(root: str | os.PathLike | None, split: str, allow_missing: bool) -> RetrievalData:
     """Load a split of LSMDC.
 
     Args:
         root (`str` or `os.PathLike`): Folder of the annotation files and videos.
         split (`str`): `"train"`, `"validation"` or `"test"`.
-        hold_out (`bool`, *optional*, defaults to `True`): Without effect: there is a validation split.
-        allow_missing (`bool`, *optional*, defaults to `False`): Go on without what is missing.
+        allow_missing (`bool`): Whether to go on without what is missing.
 
     Returns:
-        [`RetrievalData`]: A caption for every row. The files are the clips already, so there is no start and no end.
+        [`RetrievalData`]: One caption per row. The files are cut already, so there is no start and no end.
 
     Raises:
-        `BenchmarkError`: For an unknown split, or files that are missing or not what they should be.
+        `BenchmarkError`: For an unknown split, or files that are missing or invalid.
     """
     check_split("lsmdc", split)
     files = AnnotationFiles(BenchmarkFolder("lsmdc", root))
@@ -44,7 +41,7 @@ def load(
     official = OfficialSplit.from_files(
         files,
         part=split,
-        video_ids=list(dict.fromkeys(clip_id for clip_id, _ in pairs)),
+        video_ids=list(dict.fromkeys(video_id for video_id, _ in pairs)),
         pairs=pairs,
         expected=EXPECTED[split],
         protocol=PROTOCOL,
@@ -53,7 +50,7 @@ def load(
 
 
 def read_rows(path: Path) -> list[tuple[str, str]]:
-    """Clip id and sentence of every row: six fields between tabs, without a header and without quoting.
+    """Read the id and the sentence of each row: six fields between tabs, without a header and without quoting.
 
     Raises:
         `BenchmarkError`: When a row has another number of fields; names its line.
@@ -65,10 +62,10 @@ def read_rows(path: Path) -> list[tuple[str, str]]:
         fields = line.rstrip("\r").split("\t")
         if len(fields) != NUM_FIELDS:
             raise BenchmarkError(
-                f"{path}, line {number}: expected {NUM_FIELDS} fields between tabs, found {line!r:.200}."
+                f"{path}, line {number}: found {line!r:.200}, expected {NUM_FIELDS} fields between tabs."
             )
         # Some copies quote the whole line, which leaves a quotation mark in front of the id.
         rows.append((fields[0].strip().removeprefix('"'), fields[-1]))
     if not rows:
-        raise BenchmarkError(f"{path} has no row.")
+        raise BenchmarkError(f"{path}: found no row, expected at least one.")
     return rows

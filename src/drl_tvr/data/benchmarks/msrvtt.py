@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import BenchmarkError
-from ..records import RetrievalData
+from ..folder import BenchmarkFolder
+from ..records import RetrievalData, check_split
 from .annotation_files import AnnotationFiles, read_csv, read_ids, read_json, read_pickle
-from .assembly import OfficialSplit, assemble, check_split, part_of
+from .assembly import OfficialSplit, assemble, part_of
 from .caption_formats import caption_pairs
-from .folder import BenchmarkFolder
 
 
 CAPTIONS = ("MSRVTT_data.json", "MSR_VTT.json")
@@ -40,37 +40,67 @@ PROTOCOLS = {
 }
 
 
-def load(
-    root: str | os.PathLike | None, split: str, hold_out: bool = True, allow_missing: bool = False, *, name: str
+def load_1ka(
+    name: str, root: str | os.PathLike | None, split: str, hold_out: bool, allow_missing: bool
 ) -> RetrievalData:
-    """Load a split of MSR-VTT.
+    """Load a split of MSR-VTT 1k-A.
 
     Args:
+        name (`str`): `"msrvtt-9k"` or `"msrvtt-7k"`.
         root (`str` or `os.PathLike`): Folder of the annotation files and videos.
         split (`str`): `"train"`, `"validation"` or `"test"`.
-        hold_out (`bool`, *optional*, defaults to `True`): For 9k and 7k, which have no validation split.
-        allow_missing (`bool`, *optional*, defaults to `False`): Go on without what is missing.
-        name (`str`): `"msrvtt-9k"`, `"msrvtt-7k"` or `"msrvtt-full"`.
+        hold_out (`bool`): Whether 500 training videos are the validation split.
+        allow_missing (`bool`): Whether to go on without what is missing.
 
     Returns:
-        [`RetrievalData`]: The test split of 9k and 7k has one caption a video, every other all of them.
+        [`RetrievalData`]: One caption per video in the test split, all 20 in the others.
 
     Raises:
-        `BenchmarkError`: For an unknown split, or files that are missing or not what they should be.
+        `BenchmarkError`: For an unknown split, or files that are missing or invalid.
     """
-    has_validation = name == "msrvtt-full"
-    check_split(name, split)
-    part = split if has_validation else part_of(name, split, hold_out)
+    part = part_of(name, split, hold_out)
     files = AnnotationFiles(BenchmarkFolder(name, root))
-    if part == "test" and not has_validation:
+    if part == "test":
         pairs = list(read_test_pairs(files))
         video_ids = [video_id for video_id, _ in pairs]
     else:
         contents = read_captions(files)
-        path = files.find(*LISTS[name, part])
-        video_ids = read_ids(path) if path else split_of_videos(files, contents, name, part)
+        video_ids = read_ids(files.get(*LISTS[name, part]))
         pairs = [pair for path, content in contents for pair in caption_pairs(content, path)]
-    official = OfficialSplit.from_files(
+    return assemble(official_split(files, name, part, video_ids, pairs), split, hold_out, allow_missing)
+
+
+def load_full(root: str | os.PathLike | None, split: str, allow_missing: bool) -> RetrievalData:
+    """Load an official split of MSR-VTT.
+
+    Args:
+        root (`str` or `os.PathLike`): Folder of the annotation files and videos.
+        split (`str`): `"train"`, `"validation"` or `"test"`.
+        allow_missing (`bool`): Whether to go on without what is missing.
+
+    Returns:
+        [`RetrievalData`]: All 20 captions per video.
+
+    Raises:
+        `BenchmarkError`: For an unknown split, or files that are missing or invalid.
+    """
+    name = "msrvtt-full"
+    check_split(name, split)
+    files = AnnotationFiles(BenchmarkFolder(name, root))
+    contents = read_captions(files)
+    path = files.find(*LISTS[name, split])
+    video_ids = read_ids(path) if path else marked_videos(contents, split)
+    if not video_ids:
+        files.get(*LISTS[name, split])
+    pairs = [pair for path, content in contents for pair in caption_pairs(content, path)]
+    return assemble(official_split(files, name, split, video_ids, pairs), split, allow_missing=allow_missing)
+
+
+def official_split(
+    files: AnnotationFiles, name: str, part: str, video_ids: list[str], pairs: list[tuple[str, str]]
+) -> OfficialSplit:
+    """Complete what was read with the numbers and the protocol of a split."""
+    return OfficialSplit.from_files(
         files,
         part=part,
         video_ids=video_ids,
@@ -78,32 +108,32 @@ def load(
         expected=EXPECTED[name, part],
         protocol=PROTOCOLS[name],
     )
-    return assemble(official, split, hold_out and not has_validation, allow_missing)
 
 
 def read_captions(files: AnnotationFiles) -> list[tuple[Path, dict]]:
-    """The file with all captions, or the two official ones."""
-    path = files.find(*CAPTIONS)
-    official = [files.find(name) for name in OFFICIAL_CAPTIONS] if path is None else []
-    paths = [path] if path or not all(official) else official
-    return [(path, read_json(path)) for path in ([files.get(*CAPTIONS)] if None in paths else paths)]
-
-
-def split_of_videos(files: AnnotationFiles, contents: list[tuple[Path, dict]], name: str, part: str) -> list[str]:
-    """The videos of an official split, as the captions' file itself marks them.
+    """Read the file with all captions, or the two official ones.
 
     Raises:
-        `BenchmarkError`: When it doesn't, or the list of another split is needed.
+        `BenchmarkError`: When there is neither.
     """
+    paths = [files.find(*CAPTIONS)]
+    if paths == [None]:
+        paths = [files.find(name) for name in OFFICIAL_CAPTIONS]
+    if None in paths:
+        paths = [files.get(*CAPTIONS)]
+    return [(path, read_json(path)) for path in paths]
+
+
+def marked_videos(contents: list[tuple[Path, dict]], split: str) -> list[str]:
+    """Return the videos that the captions' files themselves mark as a split's; none when a video has no mark."""
     entries = [entry for _, content in contents if isinstance(content, dict) for entry in content.get("videos", [])]
-    marked = all(isinstance(entry, dict) and {"video_id", "split"} <= set(entry) for entry in entries)
-    if name != "msrvtt-full" or not entries or not marked:
-        files.get(*LISTS[name, part])
-    return [entry["video_id"] for entry in entries if entry["split"] == OFFICIAL_SPLITS[part]]
+    if not all(isinstance(entry, dict) and {"video_id", "split"} <= set(entry) for entry in entries):
+        return []
+    return [entry["video_id"] for entry in entries if entry["split"] == OFFICIAL_SPLITS[split]]
 
 
 def read_test_pairs(files: AnnotationFiles) -> Iterator[tuple[str, str]]:
-    """The 1k-A test queries: their CSV, or the index of the chosen caption among each video's.
+    """Read the 1k-A test queries from their CSV, or from the index of the chosen caption among each video's captions.
 
     Raises:
         `BenchmarkError`: When there is neither, or the index leads to no caption.
@@ -118,16 +148,16 @@ def read_test_pairs(files: AnnotationFiles) -> Iterator[tuple[str, str]]:
         files.get(TEST_SENTENCES, TEST_CAPTION_INDEX)
     chosen = read_pickle(path)
     if not isinstance(chosen, dict):
-        raise BenchmarkError(
-            f"{path} must be a mapping from video to the index of its caption, found {chosen!r:.200}."
-        )
+        raise BenchmarkError(f"{path}: found {chosen!r:.200}, expected a mapping from video ids to caption indices.")
     captions: dict[str, list[str]] = {}
     for source, content in read_captions(files):
         for video_id, caption in caption_pairs(content, source):
             captions.setdefault(video_id, []).append(caption)
     for video_id, index in chosen.items():
-        if not isinstance(index, int) or not 0 <= index < len(captions.get(video_id, [])):
+        number = len(captions.get(video_id, []))
+        if not isinstance(index, int) or not 0 <= index < number:
             raise BenchmarkError(
-                f"{path}: caption {index!r} of {video_id!r} is not one of its {len(captions.get(video_id, []))}."
+                f"{path}, {video_id!r}: found the caption index {index!r}, expected the index of one of its {number} "
+                "captions."
             )
         yield video_id, captions[video_id][index]

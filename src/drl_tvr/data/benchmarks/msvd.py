@@ -2,36 +2,33 @@
 
 import os
 
-from ..records import RetrievalData
+from ..folder import BenchmarkFolder
+from ..records import RetrievalData, check_split
 from .annotation_files import AnnotationFiles, read_ids
-from .assembly import OfficialSplit, assemble, check_split
+from .assembly import OfficialSplit, assemble
 from .caption_formats import read_caption_file
-from .folder import BenchmarkFolder
 
 
-# The same captions; JSON needs no unpickling.
+# Both hold the same captions; JSON needs no unpickling.
 CAPTIONS = ("captions_msvd.json", "raw-captions.pkl")
 LISTS = {"train": "train_list.txt", "validation": "val_list.txt", "test": "test_list.txt"}
 EXPECTED = {"train": (1200, 48774), "validation": (100, 4290), "test": (670, 27763)}
 PROTOCOL = "MSVD: every caption of the 670 test videos is a query"
 
 
-def load(
-    root: str | os.PathLike | None, split: str, hold_out: bool = True, allow_missing: bool = False
-) -> RetrievalData:
+def load(root: str | os.PathLike | None, split: str, allow_missing: bool) -> RetrievalData:
     """Load a split of MSVD.
 
     Args:
         root (`str` or `os.PathLike`): Folder of the annotation files and videos.
         split (`str`): `"train"`, `"validation"` or `"test"`.
-        hold_out (`bool`, *optional*, defaults to `True`): Without effect: there is a validation split.
-        allow_missing (`bool`, *optional*, defaults to `False`): Go on without what is missing.
+        allow_missing (`bool`): Whether to go on without what is missing.
 
     Returns:
-        [`RetrievalData`]: 18 to 81 captions a video.
+        [`RetrievalData`]: 18 to 81 captions per video.
 
     Raises:
-        `BenchmarkError`: For an unknown split, or files that are missing or not what they should be.
+        `BenchmarkError`: For an unknown split, or files that are missing or invalid.
     """
     check_split("msvd", split)
     files = AnnotationFiles(BenchmarkFolder("msvd", root))

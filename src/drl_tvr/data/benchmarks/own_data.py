@@ -1,4 +1,4 @@
-"""A user's own videos and captions: a CSV, TSV, JSON or JSON Lines file, or a folder as `datasets` knows it."""
+"""Load your own videos and captions: a CSV, TSV, JSON or JSON Lines file, or a folder in the form of `datasets`."""
 
 import math
 import os
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BenchmarkError
-from ..records import RetrievalData
+from ..folder import is_within
+from ..records import RetrievalData, check_split
 from .annotation_files import read_csv, read_json
-from .assembly import OfficialSplit, assemble, check_split
-from .folder import is_within
+from .assembly import OfficialSplit, assemble
 
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
@@ -24,7 +24,7 @@ SPLIT_NAMES = {
 
 
 def is_own_data(name: str | os.PathLike) -> bool:
-    """Whether a name is not a benchmark's but the path of a file or folder of the user's own."""
+    """Return whether a name is the path of your own file or folder rather than a benchmark's name."""
     path = os.fspath(name)
     return bool(path) and (path.endswith(SUFFIXES) or os.path.isdir(path))
 
@@ -33,28 +33,28 @@ def load(
     path: str | os.PathLike,
     root: str | os.PathLike | None,
     split: str,
-    hold_out: bool = True,
-    allow_missing: bool = False,
+    hold_out: bool,
+    allow_missing: bool,
 ) -> RetrievalData:
-    """Load a split of one's own data.
+    """Load a split of your own data.
 
     Args:
         path (`str` or `os.PathLike`): The file, or a folder that holds `metadata.csv` or `metadata.jsonl` (itself or
-            its subfolders `train`, `validation` and `test`), or `train.csv`, `test.jsonl` and so on.
+            in its subfolders `train`, `validation` and `test`), or `train.csv`, `test.jsonl` and so on.
         root (`str` or `os.PathLike`, *optional*): Folder that video paths are relative to and may not leave. By
             default they are relative to the folder of the file that names them.
-        split (`str`): `"train"`, `"validation"` or `"test"`. A row's split is what its column `split` says, otherwise
-            what the name of its file or subfolder says, otherwise test.
-        hold_out (`bool`, *optional*, defaults to `True`): Whether a tenth of the training videos, at most 500, are the
-            validation split where no row is.
-        allow_missing (`bool`, *optional*, defaults to `False`): Go on without the files that are missing.
+        split (`str`): `"train"`, `"validation"` or `"test"`. The split of a row is given by its column `split`,
+            otherwise by the name of its file or subfolder, otherwise it is test.
+        hold_out (`bool`): Whether a tenth of the training videos, at most 500, are the validation split when no row
+            belongs to validation.
+        allow_missing (`bool`): Whether to go on without the files that are missing.
 
     Returns:
-        [`RetrievalData`]: Rows with one path, start and end are captions of one video.
+        [`RetrievalData`]: Rows with the same path, start and end are captions of one video.
 
     Raises:
-        `BenchmarkError`: For a missing column, a value that is none, a path that leads out of the root, a split
-            without rows, or missing files.
+        `BenchmarkError`: For a missing column, an invalid value, a path that leads out of the root, a split without
+            rows, or missing files.
     """
     path = Path(path)
     name = path.name or path.resolve().name
@@ -64,10 +64,10 @@ def load(
     has_validation = sizes["validation"] > 0
     part = "train" if split == "validation" and not has_validation and hold_out else split
     if not sizes[part]:
-        found = ", ".join(f"{number} of {each}" for each, number in sizes.items() if number) or "none at all"
+        found = ", ".join(f"{number} rows of {each}" for each, number in sizes.items() if number) or "no rows"
         raise BenchmarkError(
-            f"{path} has no rows of {part}; it has {found}. A column 'split', or the name of a file or subfolder "
-            "(train, validation, test), says which rows are whose; without either all are test."
+            f"{path}: found {found}, expected rows of {part}. A column 'split', or the name of a file or subfolder "
+            "(train, validation, test), says which split a row belongs to; without either all rows are test."
         )
     rows = [row for row in rows if row["split"] == part]
     keys = [(row["path"], row["start"], row["end"]) for row in rows]
@@ -86,29 +86,29 @@ def load(
         annotation_files=[os.path.relpath(file, path) if path.is_dir() else file.name for file in files],
         where=str(where),
         segments={video_id: key[1:] for key, video_id in ids.items()},
-        # Relative, or the choice of what is held out would change with the folder's place.
+        # Relative paths, so that the same videos are held out wherever the folder lies.
         sources={video_id: os.path.relpath(path, where) for video_id, path in paths.items()},
     )
     return assemble(official, split, hold_out and not has_validation, allow_missing)
 
 
 def read_tables(path: Path, root: str | os.PathLike | None) -> tuple[list[Path], list[dict[str, Any]]]:
-    """The tables of a path, and their rows.
+    """Read the tables of a path; return their files and their rows.
 
     Raises:
-        `BenchmarkError`: When there is no such path, or a row's value is none.
+        `BenchmarkError`: When there is no such path, or a value is invalid.
     """
     if not path.exists():
-        raise BenchmarkError(f"There is no file or folder {os.fspath(path)!r}.")
+        raise BenchmarkError(f"{os.fspath(path)!r}: found no file or folder, expected one that exists.")
     files = find_files(path) if path.is_dir() else [path]
     return files, [row for file in files for row in read_rows(file, path, None if root is None else Path(root))]
 
 
 def splits_of(path: str | os.PathLike, root: str | os.PathLike | None = None) -> list[str]:
-    """The splits that have rows.
+    """Return the splits that have rows.
 
     Raises:
-        `BenchmarkError`: As `load`.
+        `BenchmarkError`: As for `load`.
     """
     _, rows = read_tables(Path(path), root)
     found = {row["split"] for row in rows}
@@ -116,10 +116,13 @@ def splits_of(path: str | os.PathLike, root: str | os.PathLike | None = None) ->
 
 
 def find_files(folder: Path) -> list[Path]:
-    """The tables of a folder: `metadata.*` in it or in subfolders that a split is named after, or tables that are.
+    """Find the tables of a folder.
+
+    They are `metadata.*` in the folder and in subfolders that are named after a split, otherwise tables that are named
+    after a split.
 
     Raises:
-        `BenchmarkError`: When there is none.
+        `BenchmarkError`: When there is no such table.
     """
     tables = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
     named = sorted(
@@ -129,24 +132,24 @@ def find_files(folder: Path) -> list[Path]:
     files = files or [path for path in tables if split_of_name(path, folder)]
     if not files:
         raise BenchmarkError(
-            f"{folder} holds no metadata.csv or metadata.jsonl, no subfolder train or test with one, and no train.csv "
-            f"or test.jsonl; found {', '.join(path.name for path in tables[:3]) or 'no table'}."
+            f"{folder}: found {', '.join(path.name for path in tables[:3]) or 'no table'}, expected metadata.csv or "
+            "metadata.jsonl, a subfolder train or test with one, or train.csv or test.jsonl."
         )
     return files
 
 
 def split_of_name(file: Path, top: Path) -> str | None:
-    """The split that the name of a file, or of its folder below `top`, says, as `datasets` reads it."""
+    """Return the split in the name of a file, or of its folder below `top`, as `datasets` reads names."""
     names = [file.stem] + ([file.parent.name] if top in file.parent.parents else [])
     words = [word for name in names for word in re.split(r"[^a-z0-9]+", name.lower())]
     return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
 
 
 def read_rows(file: Path, top: Path, root: Path | None) -> list[dict[str, Any]]:
-    """Rows of a table as `path`, `captions`, `start`, `end` and `split`.
+    """Read the rows of a table as `path`, `captions`, `start`, `end` and `split`.
 
     Raises:
-        `BenchmarkError`: For a missing column or a value that is none; names file and row.
+        `BenchmarkError`: For a missing column or an invalid value; names file and row.
     """
     if file.suffix in (".csv", ".tsv"):
         table = read_csv(file, delimiter="\t" if file.suffix == ".tsv" else ",")
@@ -155,13 +158,14 @@ def read_rows(file: Path, top: Path, root: Path | None) -> list[dict[str, Any]]:
     if isinstance(table, dict):
         table = [table]  # JSON Lines of one line
     if not isinstance(table, list) or not table or not all(isinstance(row, dict) for row in table):
-        raise BenchmarkError(f"{file} must hold rows with a video and a caption, found {table!r:.200}.")
+        raise BenchmarkError(f"{file}: found {table!r:.200}, expected rows with a video and a caption.")
     keys = []
     for known in (VIDEO_KEYS, CAPTION_KEYS):
         keys.append(next((key for key in known if key in table[0]), None))
         if keys[-1] is None:
             raise BenchmarkError(
-                f"{file} needs a column {known[0]!r} (or {', '.join(known[1:])}), found {list(table[0])}."
+                f"{file}: found the columns {list(table[0])}, expected a column {known[0]!r} (or "
+                f"{', '.join(known[1:])})."
             )
     paths = SafePaths(root or file.parent, root or (top if top.is_dir() else file.parent))
     of_file = split_of_name(file, top) or "test"
@@ -171,60 +175,65 @@ def read_rows(file: Path, top: Path, root: Path | None) -> list[dict[str, Any]]:
 def read_row(
     row: dict, video_key: str, caption_key: str, paths: "SafePaths", of_file: str, where: str
 ) -> dict[str, Any]:
-    """One row.
+    """Read one row.
 
     Raises:
-        `BenchmarkError`: For a value that is none.
+        `BenchmarkError`: For an invalid value.
     """
     video, captions = row.get(video_key), row.get(caption_key)
     captions = [captions] if isinstance(captions, str) else captions
     if not isinstance(video, str) or not video.strip():
-        raise BenchmarkError(f"{where}: {video_key!r} must be the path of a video, found {video!r}.")
+        raise BenchmarkError(f"{where}, {video_key!r}: found {video!r}, expected the path of a video.")
     if not isinstance(captions, list) or not captions or not all(isinstance(text, str) for text in captions):
-        raise BenchmarkError(f"{where}: {caption_key!r} must be a caption or a list of them, found {captions!r:.200}.")
+        raise BenchmarkError(
+            f"{where}, {caption_key!r}: found {captions!r:.200}, expected a caption or a list of them."
+        )
     start, end = (read_seconds(row.get(key), key, where) for key in ("start", "end"))
     if end is not None and end <= (start or 0):
-        raise BenchmarkError(f"{where}: 'end' must be after 'start', found {start} and {end}.")
+        raise BenchmarkError(f"{where}, 'end': found {end}, expected more than the start of {start or 0} s.")
     split = SPLIT_NAMES.get(str(row.get("split") or of_file).lower())
     if split is None:
-        raise BenchmarkError(f"{where}: 'split' must be train, validation or test, found {row['split']!r}.")
+        raise BenchmarkError(f"{where}, 'split': found {row['split']!r}, expected train, validation or test.")
     return {"path": paths.resolve(video, where), "captions": captions, "start": start, "end": end, "split": split}
 
 
 class SafePaths:
-    """Resolves video paths that must not lead out of a folder, by `..`, absolute or through links.
+    """Video paths that must not lead out of a folder, neither by `..`, nor as absolute paths, nor through links.
 
     Args:
-        base (`Path`): What relative paths are relative to.
-        limit (`Path`): What they may not leave.
+        base (`Path`): The folder that relative paths are relative to.
+        limit (`Path`): The folder that no path may leave.
     """
 
     def __init__(self, base: Path, limit: Path):
         self.base = base
         self.limit = os.path.realpath(limit)
-        self._real_folders: dict[str, str] = {}
+        self.real_folders: dict[str, str] = {}
 
     def resolve(self, video: str, where: str) -> str:
-        """The absolute path.
+        """Return the absolute path of a video.
 
         Raises:
-            `BenchmarkError`: When it leads out of the folder; says `where`.
+            `BenchmarkError`: When it leads out of the folder; the message begins with `where`.
         """
         path = os.path.abspath(self.base / video)
         folder, name = os.path.split(path)
-        if folder not in self._real_folders:
-            self._real_folders[folder] = os.path.realpath(folder)
-        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self._real_folders[folder], name)
+        if folder not in self.real_folders:
+            self.real_folders[folder] = os.path.realpath(folder)
+        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self.real_folders[folder], name)
         if not is_within(real, self.limit):
-            raise BenchmarkError(f"{where}: the video {video!r} leads out of {self.limit}. Pass a root that holds it.")
+            raise BenchmarkError(
+                f"{where}: found the video {video!r}, expected a path that does not lead out of {self.limit}. Pass a "
+                "root that holds it."
+            )
         return path
 
 
 def read_seconds(value: Any, key: str, where: str) -> float | None:
-    """A time, or `None` for an empty cell.
+    """Read a time in seconds; `None` for an empty cell.
 
     Raises:
-        `BenchmarkError`: When it is no number of seconds.
+        `BenchmarkError`: When it is not a number of at least 0.
     """
     if value is None or value == "":
         return None
@@ -233,12 +242,12 @@ def read_seconds(value: Any, key: str, where: str) -> float | None:
     except (TypeError, ValueError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise BenchmarkError(f"{where}: {key!r} must be in seconds, found {value!r}.")
+        raise BenchmarkError(f"{where}, {key!r}: found {value!r}, expected a number of seconds.")
     return seconds
 
 
 def video_id_of(key: tuple[str, float | None, float | None], root: Path) -> str:
-    """The path below the root, and the segment where there is one."""
+    """Return the path below the root, and the segment when there is one."""
     path, start, end = key
     video_id = os.path.relpath(path, root)
     if start is None and end is None:

@@ -1,11 +1,10 @@
-"""Writes the bundled benchmark to disk, in MSR-VTT's own annotation format, and repairs what is not whole."""
+"""Write the bundled benchmark to disk, in MSR-VTT's own annotation format, and repair files that are not whole."""
 
 import csv
 import hashlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -14,20 +13,21 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm.auto import tqdm
 
+from ...files import TEMPORARY_PREFIX, usable_cores, write_whole
 from ..errors import BenchmarkError
+from ..records import SPLITS
 from .render import render
 from .scenes import Scene, make_scenes
 
 
 FORMAT_VERSION = 1
-SPLITS = ("train", "validation", "test")
 SETTINGS_FILE = "settings.json"
-SETTINGS = {"format_version", "seed", "num_train", "num_validation", "num_test"}
+SETTING_NAMES = {"format_version", "seed", "num_train", "num_validation", "num_test"}
 CHECKSUM_FILE = "videos.sha256"
 LOCK_FILE = ".lock"
 ANNOTATION_FILE = "MovingShapes_data.json"
-# MSR-VTT's own name for the split that everybody else calls validation.
-OFFICIAL_SPLIT = {"train": "train", "validation": "validate", "test": "test"}
+# MSR-VTT calls the validation split "validate".
+OFFICIAL_SPLITS = {"train": "train", "validation": "validate", "test": "test"}
 
 
 def build_moving_shapes(
@@ -39,7 +39,7 @@ def build_moving_shapes(
     num_test: int = 300,
     num_processes: int | None = None,
 ) -> Path:
-    """Render what is missing of the benchmark under `root`.
+    """Render the clips of the benchmark that are missing under `root`.
 
     Files appear under their final name only when complete, and their checksums are journaled as they appear. A clip
     that is absent, or that differs from the journal, is rendered again, so an interrupted run is repaired by the next.
@@ -49,14 +49,27 @@ def build_moving_shapes(
         splits (`Sequence[str]`, *optional*): Splits whose clips are needed.
         seed (`int`, *optional*, defaults to 0): Seed of the whole benchmark.
         num_train, num_validation, num_test (`int`, *optional*): Clips of each split.
-        num_processes (`int`, *optional*): Rendering processes; by default one a core.
+        num_processes (`int`, *optional*): Rendering processes; by default one per core that this process may use.
 
     Returns:
         `Path`: `root`, which then holds `videos/*.mp4`, the annotations and the checksums.
 
     Raises:
-        `BenchmarkError`: When `root` holds something else or the benchmark with other settings.
-        `OSError`: When a file can't be written (a full disk, say); no partial file stays under its final name.
+        `BenchmarkError`: When `root` holds something else, or the benchmark with other settings.
+        `OSError`: When a file cannot be written (on a full disk, for example); no partial file stays under its final
+            name.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr.data.moving_shapes import build_moving_shapes
+
+    >>> root = build_moving_shapes("tiny", splits=("test",), num_train=2, num_validation=1, num_test=1)
+    >>> sorted(path.name for path in root.glob("*.csv"))
+    ['MovingShapes_test.csv', 'MovingShapes_train.csv', 'MovingShapes_validation.csv']
+    >>> [path.name for path in root.glob("videos/*.mp4")]
+    ['video3.mp4']
+    ```
     """
     root = Path(root)
     settings = {
@@ -74,7 +87,7 @@ def build_moving_shapes(
         checksums = read_checksums(root)
         missing = [scene for scene in wanted if not is_whole(root, scene, checksums)]
         if missing:
-            render_clips(root, missing, seed, num_processes or os.cpu_count() or 1)
+            render_clips(root, missing, seed, num_processes or usable_cores())
     return root
 
 
@@ -82,33 +95,33 @@ def claim_folder(root: Path, settings: dict) -> None:
     """Take an empty folder for the benchmark, or check that it already is one with the same settings.
 
     Raises:
-        `BenchmarkError`: When it is something else.
+        `BenchmarkError`: When it holds something else.
     """
     if root.exists() and not root.is_dir():
-        raise BenchmarkError(f"{root} is a file; the moving-shapes benchmark needs a folder.")
+        raise BenchmarkError(f"{root}: found a file, expected a folder for the moving-shapes benchmark.")
     root.mkdir(parents=True, exist_ok=True)
     found = read_settings(root)
     if found is None:
-        # Temporary files are what an interrupted first write leaves behind.
-        others = [path.name for path in root.iterdir() if not path.name.startswith(".tmp-")]
+        # An interrupted first write leaves temporary files.
+        others = [path.name for path in root.iterdir() if not path.name.startswith(TEMPORARY_PREFIX)]
         if others:
             raise BenchmarkError(
-                f"{root} holds {sorted(others)[0]!r} but no {SETTINGS_FILE}: it is not a moving-shapes benchmark. "
-                "Choose an empty folder."
+                f"{root}: found {sorted(others)[0]!r} but no {SETTINGS_FILE}, expected an empty folder or a "
+                "moving-shapes benchmark."
             )
-        write_atomically(root / SETTINGS_FILE, json.dumps(settings, indent=2).encode())
+        write_whole(root / SETTINGS_FILE, json.dumps(settings, indent=2))
     elif found != settings:
         raise BenchmarkError(
-            f"{root} holds a moving-shapes benchmark made with {found}, expected {settings}. "
-            "Choose another folder, or delete this one to have it made anew."
+            f"{root}: found a moving-shapes benchmark made with {found}, expected {settings}. Choose another folder, "
+            "or delete this one so that it is made again."
         )
 
 
 def read_settings(root: Path) -> dict | None:
-    """Settings of the benchmark under `root`, or `None` when there is none.
+    """Read the settings of the benchmark under `root`; `None` when there is none.
 
     Raises:
-        `BenchmarkError`: When the settings file can't be read or is something else's.
+        `BenchmarkError`: When the settings file is invalid or belongs to something else.
     """
     path = root / SETTINGS_FILE
     if not path.is_file():
@@ -116,18 +129,23 @@ def read_settings(root: Path) -> dict | None:
     try:
         settings = json.loads(path.read_text())
     except ValueError as error:
-        raise BenchmarkError(f"{path} is not JSON ({error}); delete {root} to have it made anew.") from error
-    if not isinstance(settings, dict) or set(settings) != SETTINGS:
-        raise BenchmarkError(f"{path} holds {settings}, expected the keys {sorted(SETTINGS)}: it is not ours.")
+        raise BenchmarkError(
+            f"{path}: found invalid JSON ({error}), expected the settings of a moving-shapes benchmark. Delete {root} "
+            "so that it is made again."
+        ) from error
+    if not isinstance(settings, dict) or set(settings) != SETTING_NAMES:
+        raise BenchmarkError(
+            f"{path}: found {settings}, expected the settings {sorted(SETTING_NAMES)} of a moving-shapes benchmark."
+        )
     return settings
 
 
 def write_annotations(root: Path, scenes: list[Scene]) -> None:
-    """Write MSR-VTT's files: all videos and sentences as JSON, a CSV of ids a split, and the test queries as CSV."""
+    """Write MSR-VTT's files: all videos and sentences as JSON, one CSV of ids per split, the test queries as CSV."""
     videos, sentences = [], []
     for scene in scenes:
         number = int(scene.video_id.removeprefix("video"))
-        video = {"video_id": scene.video_id, "split": OFFICIAL_SPLIT[scene.split], "id": number}
+        video = {"video_id": scene.video_id, "split": OFFICIAL_SPLITS[scene.split], "id": number}
         if scene.twin is not None:
             video["twin"] = scene.twin
         videos.append(video)
@@ -154,70 +172,53 @@ def to_csv(rows: list[tuple[str, ...]]) -> str:
 
 
 def write_if_changed(path: Path, text: str) -> None:
-    """Write a text file unless it already says so."""
+    """Write a text file unless it has this text already."""
     if not path.is_file() or path.read_text() != text:
-        write_atomically(path, text.encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under its final name only when all of it is on disk.
-
-    Raises:
-        `OSError`: When it can't be written; nothing stays behind.
-    """
-    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's files are for their owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        write_whole(path, text)
 
 
 def video_path(root: Path, scene: Scene) -> Path:
-    """Where a scene's clip lies."""
+    """Return the path of a scene's clip."""
     return root / "videos" / f"{scene.video_id}.mp4"
 
 
 def read_checksums(root: Path) -> dict[str, str]:
-    """The journal of finished clips: file name to SHA-256, in the format of `sha256sum`. The last line wins."""
+    """Read the journal of finished clips, from file name to SHA-256, in the format of `sha256sum`.
+
+    The last line on a file counts.
+    """
     path = root / CHECKSUM_FILE
     if not path.is_file():
         return {}
-    # A line cut off by a crash has no newline and is not trusted.
+    # A line that a crash has cut has no newline and is not trusted.
     text = path.read_text(errors="replace")
     lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n") and "  " in line]
     return {name: digest for digest, name in (line.rstrip("\n").split("  ", 1) for line in lines)}
 
 
 def is_whole(root: Path, scene: Scene, checksums: dict[str, str]) -> bool:
-    """Whether a clip is there, byte for byte as it was written."""
+    """Return whether a clip is there, byte for byte as it was written."""
     path = video_path(root, scene)
     digest = checksums.get(f"videos/{path.name}")
     return digest is not None and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
 def render_to_file(scene: Scene, root: Path, seed: int) -> tuple[str, str]:
-    """Render one clip and write it; returns its name under `root` and its SHA-256."""
+    """Render one clip and write it; return its name under `root` and its SHA-256."""
     content = render(scene, seed)
-    path = video_path(root, scene)
-    write_atomically(path, content)
+    path = write_whole(video_path(root, scene), content)
     return f"videos/{path.name}", hashlib.sha256(content).hexdigest()
 
 
 def render_clips(root: Path, scenes: list[Scene], seed: int, num_processes: int) -> None:
-    """Render clips in parallel and journal each as it is done."""
+    """Render clips in parallel, and note each in the journal when it is done."""
     (root / "videos").mkdir(exist_ok=True)
-    for leftover in (root / "videos").glob(".tmp-*"):
+    for leftover in (root / "videos").glob(f"{TEMPORARY_PREFIX}*"):
         leftover.unlink()
     work = partial(render_to_file, root=root, seed=seed)
     with ProcessPoolExecutor(num_processes) as pool, open(root / CHECKSUM_FILE, "a") as journal:
         if journal.tell():
-            journal.write("\n")  # ends a line that a crash may have cut off
+            journal.write("\n")  # ends a line that a crash may have cut
         done = pool.map(work, scenes, chunksize=8)
         for name, digest in tqdm(done, total=len(scenes), desc="Rendering moving-shapes", unit="clip"):
             journal.write(f"{digest}  {name}\n")

@@ -1,55 +1,51 @@
-"""The bundled benchmark, read from its files as MSR-VTT is."""
+"""Load the bundled benchmark from the files that its build wrote."""
 
+import csv
+import json
 import os
 from pathlib import Path
 
 from datasets import Dataset
 from huggingface_hub import cached_assets_path
 
-from ..benchmarks.annotation_files import read_csv, read_json
-from ..benchmarks.caption_formats import caption_pairs
-from ..errors import BenchmarkError
-from ..records import CAPTION_FEATURES, VIDEO_FEATURES, RetrievalData
-from .build import ANNOTATION_FILE, SPLITS, build_moving_shapes, read_settings
+from ..records import CAPTION_FEATURES, VIDEO_FEATURES, RetrievalData, check_split
+from .build import ANNOTATION_FILE, build_moving_shapes, read_settings
 
 
-def load(
-    root: str | os.PathLike | None, split: str, hold_out: bool = True, allow_missing: bool = False
-) -> RetrievalData:
-    """Load a split of moving-shapes, rendering the clips that are missing or damaged.
+def load(root: str | os.PathLike | None, split: str) -> RetrievalData:
+    """Load a split of moving-shapes, and render the clips that are missing or damaged.
 
     Args:
         root (`str` or `os.PathLike`, *optional*): Folder of the benchmark; by default a cache folder.
         split (`str`): `"train"`, `"validation"` or `"test"`.
-        hold_out, allow_missing (`bool`, *optional*): Without effect: there is a validation split, and nothing missing.
 
     Returns:
-        [`RetrievalData`]: Train has six captions a video, the other splits one; `twins` holds the pairs of clips that
-        differ only in the order of their two events.
+        [`RetrievalData`]: Train has six captions per video, the other splits one; `twins` holds the pairs of clips
+        that differ only in the order of their two events.
 
     Raises:
         `BenchmarkError`: For an unknown split or a folder that holds something else.
     """
-    if split not in SPLITS:
-        raise BenchmarkError(f"moving-shapes has no split {split!r}; it has {', '.join(SPLITS)}.")
+    check_split("moving-shapes", split)
     root = cached_assets_path("drl_tvr", "moving-shapes") if root is None else Path(root)
-    made_with = dict(read_settings(root) or {})
-    made_with.pop("format_version", None)
-    build_moving_shapes(root, splits=(split,), **made_with)
+    settings = dict(read_settings(root) or {})
+    settings.pop("format_version", None)
+    build_moving_shapes(root, splits=(split,), **settings)
 
-    annotations = read_json(root / ANNOTATION_FILE)
-    entries = {video["video_id"]: video for video in annotations["videos"]}
-    video_ids = [row["video_id"] for row in read_csv(root / f"MovingShapes_{split}.csv", "video_id")]
+    # The build has just made sure that these files are whole.
+    annotations = json.loads((root / ANNOTATION_FILE).read_text())
+    with open(root / f"MovingShapes_{split}.csv", newline="") as file:
+        video_ids = [row["video_id"] for row in csv.DictReader(file)]
     index = {video_id: row for row, video_id in enumerate(video_ids)}
-    described: list[list[str]] = [[] for _ in video_ids]
-    for video_id, caption in caption_pairs(annotations, root / ANNOTATION_FILE):
-        if video_id in index:
-            described[index[video_id]].append(caption)
-    captions = [(caption, row) for row, of_video in enumerate(described) for caption in of_video]
+    captions: list[list[str]] = [[] for _ in video_ids]
+    for sentence in annotations["sentences"]:
+        if sentence["video_id"] in index:
+            captions[index[sentence["video_id"]]].append(sentence["caption"])
+    video_index = [row for row, of_video in enumerate(captions) for _ in of_video]
     twins = {
-        tuple(sorted((index[video_id], index[entries[video_id]["twin"]])))
-        for video_id in video_ids
-        if "twin" in entries[video_id]
+        tuple(sorted((index[video["video_id"]], index[video["twin"]])))
+        for video in annotations["videos"]
+        if video["video_id"] in index and "twin" in video
     }
     return RetrievalData(
         name="moving-shapes",
@@ -64,12 +60,12 @@ def load(
             features=VIDEO_FEATURES,
         ),
         captions=Dataset.from_dict(
-            {"caption": [caption for caption, _ in captions], "video_index": [row for _, row in captions]},
+            {"caption": [caption for of_video in captions for caption in of_video], "video_index": video_index},
             features=CAPTION_FEATURES,
         ),
         twins=sorted(twins),
         protocol="moving-shapes, the benchmark that this package draws",
         expected_videos=len(video_ids),
-        expected_captions=len(captions),
+        expected_captions=len(video_index),
         annotation_files=[ANNOTATION_FILE, f"MovingShapes_{split}.csv"],
     )

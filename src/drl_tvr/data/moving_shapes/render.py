@@ -1,4 +1,4 @@
-"""Draws a scene of the bundled benchmark and encodes it as a real H.264 mp4 file."""
+"""Draw a scene of the bundled benchmark and encode it as a real H.264 mp4 file."""
 
 import io
 import math
@@ -21,12 +21,12 @@ COLOR_VALUES = {
     "purple": (165, 60, 200),
     "white": (245, 245, 245),
 }
-RADII = {"small": 0.2, "big": 0.3}  # of the short side
-SCALE = 2  # drawn at twice the size and averaged down, which smooths the edges
+RADII = {"small": 0.2, "big": 0.3}  # as parts of the short side
+SCALE = 2  # frames are drawn at twice the size and averaged down, which smooths the edges
 
 
 def shape_points(shape: str) -> list[tuple[float, float]]:
-    """Corners of a shape of radius 1 around the origin; a circle is a polygon of many corners."""
+    """Return the corners of a shape of radius 1 around the origin; a circle is a polygon of many corners."""
     if shape == "cross":
         arm = 0.34
         return [(-arm, -1), (arm, -1), (arm, -arm), (1, -arm), (1, arm), (arm, arm)] + [
@@ -46,13 +46,17 @@ def shape_points(shape: str) -> list[tuple[float, float]]:
 
 
 def pose(event: Event, progress: float, lane: float, turn: float) -> tuple[float, float, float, float]:
-    """Where an object is: centre x and y, radius (all of the short side, 0.5 = middle) and angle in radians.
+    """Return where an object is at a time.
 
     Args:
         event (`Event`): The event.
         progress (`float`): Time within the event, from 0 to 1.
-        lane (`float`): Offset from the middle across the direction of motion.
+        lane (`float`): Offset from the middle across the direction of motion, as a part of the short side.
         turn (`float`): Direction of a spin, 1 or -1.
+
+    Returns:
+        `tuple[float, float, float, float]`: Centre x, centre y and radius as parts of the short side (0.5 is the
+        middle), and the angle in radians.
     """
     x, y, radius, angle = 0.5 + lane, 0.5 + lane, RADII[event.size], 0.0
     travel = (0.92 - 2 * radius) * (progress - 0.5)
@@ -72,7 +76,11 @@ def render(scene: Scene, seed: int = 0) -> bytes:
     """Draw and encode one scene.
 
     Resolution, frame rate, length, background, encoder quality, lanes and pauses are drawn from the seed and the
-    clip's name, independently of what it shows.
+    clip's name, independently of its events.
+
+    Args:
+        scene (`Scene`): The scene.
+        seed (`int`, *optional*, defaults to 0): Seed of the benchmark.
 
     Returns:
         `bytes`: The mp4 file; the same bytes for the same scene and the same version of the encoder.
@@ -83,7 +91,7 @@ def render(scene: Scene, seed: int = 0) -> bytes:
     duration = rng.uniform(3.0, 6.0)
     background = draw_background(width, height, rng)
 
-    # Seconds: an empty lead-in and lead-out, and between them events of unequal length.
+    # An empty lead-in and lead-out (in seconds), and between them events of unequal length.
     lead_in, lead_out = rng.uniform(0.0, 0.4), rng.uniform(0.0, 0.4)
     shares = [rng.uniform(0.8, 1.2) for _ in scene.events]
     span = (duration - lead_in - lead_out) / sum(shares)
@@ -105,7 +113,7 @@ def render(scene: Scene, seed: int = 0) -> bytes:
 
 
 def draw_background(width: int, height: int, rng: random.Random) -> Image.Image:
-    """A dark gradient with faint grain, `SCALE` times as large as the clip."""
+    """Draw a dark gradient with faint grain, `SCALE` times as large as the clip."""
     top, bottom = (np.array([rng.randint(10, 75) for _ in range(3)], dtype=np.float32) for _ in range(2))
     ramp = np.linspace(0, 1, height * SCALE, dtype=np.float32)[:, None, None]
     grain = np.random.default_rng(rng.getrandbits(32)).normal(0, 4, (height, width, 1)).astype(np.float32)
@@ -115,7 +123,7 @@ def draw_background(width: int, height: int, rng: random.Random) -> Image.Image:
 
 
 def draw_object(canvas: Image.Image, event: Event, x: float, y: float, radius: float, angle: float) -> None:
-    """Paint an object onto `canvas`; positions are relative to the central square, so a centre crop keeps it whole."""
+    """Paint an object on `canvas`; positions are relative to the central square, so a centre crop keeps it whole."""
     side = min(canvas.size)
     left, top = (canvas.width - side) / 2, (canvas.height - side) / 2
     cos, sin = math.cos(angle) * radius * side, math.sin(angle) * radius * side
@@ -133,13 +141,16 @@ def encode(frames: list[Image.Image], fps: int, quality: int) -> bytes:
         frames (`list[PIL.Image.Image]`): Frames of one size, even in both directions.
         fps (`int`): Frames per second.
         quality (`int`): x264's constant rate factor; lower is better.
+
+    Returns:
+        `bytes`: The mp4 file.
     """
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height = frames[0].size
         stream.pix_fmt = "yuv420p"
-        # One thread: the bytes must not depend on the number of cores.
+        # With one thread, the bytes do not depend on the number of cores.
         stream.options = {"crf": str(quality), "preset": "ultrafast", "threads": "1"}
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_image(frame)))

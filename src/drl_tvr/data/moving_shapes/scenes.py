@@ -1,4 +1,4 @@
-"""What the clips of the bundled benchmark show: attributes, events, splits and captions, all drawn from one seed."""
+"""Draw the scenes of the bundled benchmark from one seed: attributes, events, splits and captions."""
 
 import random
 from dataclasses import dataclass
@@ -44,7 +44,14 @@ TRIPLES = tuple((c, s, m) for c in COLORS for s in SHAPES for m in MOTIONS if (s
 
 @dataclass(frozen=True)
 class Event:
-    """One object doing one thing: a colour, a shape, a size and a motion."""
+    """One object that moves in one way.
+
+    Args:
+        color (`str`): One of `COLORS`.
+        shape (`str`): One of `SHAPES`.
+        size (`str`): One of `SIZES`.
+        motion (`str`): One of `MOTIONS`.
+    """
 
     color: str
     shape: str
@@ -53,6 +60,7 @@ class Event:
 
     @property
     def triple(self) -> tuple[str, str, str]:
+        """Colour, shape and motion."""
         return (self.color, self.shape, self.motion)
 
 
@@ -61,7 +69,7 @@ class Scene:
     """One clip before it is drawn.
 
     Args:
-        video_id (`str`): Name of the clip; says nothing about its content.
+        video_id (`str`): Name of the clip; it is independent of the content.
         split (`str`): `"train"`, `"validation"` or `"test"`.
         events (`tuple[Event]`): One to three events, in order of time.
         captions (`tuple[str]`): Sentences that describe the events.
@@ -76,10 +84,10 @@ class Scene:
 
 
 def describe(events: tuple[Event, ...], rng: random.Random) -> str:
-    """Write one sentence for `events`; the words vary, the order of the events is the order of the words."""
+    """Write a sentence that names `events` in their order, in words that vary."""
     phrases = []
     for event in events:
-        # "a small circle shrinks" is ambiguous between its start and its end, so a changing size is not named.
+        # In "a small circle shrinks" the size could be that of its start or its end, so it is not named.
         names_size = event.motion not in ("grow", "shrink") and rng.random() < 0.5
         words = [rng.choice(SIZE_WORDS[event.size])] if names_size else []
         words += [rng.choice(COLOR_WORDS[event.color]), rng.choice(SHAPE_WORDS[event.shape])]
@@ -92,25 +100,25 @@ def describe(events: tuple[Event, ...], rng: random.Random) -> str:
 
 
 def split_triples(rng: random.Random) -> dict[str, list[tuple[str, str, str]]]:
-    """Give every (colour, shape, motion) to one split: what moves in a test clip never moved so in a train clip.
+    """Give each triple of colour, shape and motion to one split, so that train never shows what a test clip shows.
 
-    Every colour, shape and motion still occurs in every split.
+    Every colour, every shape and every motion still occurs in every split.
     """
     triples = list(TRIPLES)
     while True:
         rng.shuffle(triples)
-        held_out, validation = len(triples) // 4, len(triples) // 8
+        num_test, num_validation = len(triples) // 4, len(triples) // 8
         parts = {
-            "test": triples[:held_out],
-            "validation": triples[held_out : held_out + validation],
-            "train": triples[held_out + validation :],
+            "test": triples[:num_test],
+            "validation": triples[num_test : num_test + num_validation],
+            "train": triples[num_test + num_validation :],
         }
         if all(covers_every_value(part) for part in parts.values()):
             return parts
 
 
 def covers_every_value(triples: list[tuple[str, str, str]]) -> bool:
-    """Whether every colour, every shape and every motion occurs."""
+    """Return whether every colour, every shape and every motion occurs."""
     found = [set(values) for values in zip(*triples, strict=True)]
     return found == [set(COLORS), set(SHAPES), set(MOTIONS)]
 
@@ -129,10 +137,11 @@ def draw_events(triples: list[tuple[str, str, str]], count: int, rng: random.Ran
 def make_split(
     split: str, first: int, num_clips: int, num_pairs: int, num_captions: int, triples: list, rng: random.Random
 ) -> list[Scene]:
-    """Make the clips `first`, `first` + 1, ... of one split, `num_pairs` pairs of order-swapped twins among them.
+    """Make the clips `first`, `first` + 1, ... of one split; `num_pairs` pairs of them are order-swapped twins.
 
-    No two validation or test clips show the same sequence of (colour, shape, motion), so a perfect model finds every
-    clip whether or not a caption names the sizes. Train clips may: half of them show a single event.
+    No two validation or test clips show the same sequence of colours, shapes and motions, so a perfect model finds
+    every clip whether or not a caption names the sizes. Train clips may repeat a sequence, since half of them show a
+    single event.
     """
     sequences: list[tuple[Event, ...]] = []
     seen = set()
@@ -151,10 +160,13 @@ def make_split(
         add(draw_events(triples, rng.choices((1, 2, 3), shares)[0], rng))
 
     numbers = list(range(first, first + num_clips))
-    rng.shuffle(numbers)  # twins must not be neighbours by name
+    rng.shuffle(numbers)  # so that the names of twins are not neighbours
+    twins: dict[int, int] = {}
+    for first_of_pair in range(0, 2 * num_pairs, 2):
+        twins[first_of_pair], twins[first_of_pair + 1] = first_of_pair + 1, first_of_pair
     scenes = []
     for index, events in enumerate(sequences):
-        twin = f"video{numbers[index ^ 1]}" if index < 2 * num_pairs else None
+        twin = f"video{numbers[twins[index]]}" if index in twins else None
         captions: dict[str, None] = {}
         while len(captions) < num_captions:
             captions[describe(events, rng)] = None
@@ -163,15 +175,25 @@ def make_split(
 
 
 def make_scenes(seed: int = 0, num_train: int = 3400, num_validation: int = 200, num_test: int = 300) -> list[Scene]:
-    """Make the whole benchmark: the same list for the same arguments, on any machine.
+    """Make all scenes of the benchmark: the same list for the same arguments, on any machine.
 
     Args:
         seed (`int`, *optional*, defaults to 0): Seed of everything that is drawn.
-        num_train, num_validation, num_test (`int`, *optional*): Clips of each split. In validation and test, 40 % of
-            the clips are order-swapped twins of one another.
+        num_train, num_validation, num_test (`int`, *optional*, defaults to 3400, 200 and 300): Clips of each split.
+            In validation and test, 40 % of the clips are order-swapped twins of one another.
 
     Returns:
         `list[Scene]`: The scenes, `video0` first, with six captions each in train and one in validation and test.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr.data.moving_shapes.scenes import make_scenes
+
+    >>> scenes = make_scenes(num_train=2, num_validation=1, num_test=5)
+    >>> [(scene.video_id, scene.split, len(scene.captions)) for scene in scenes[:3]]
+    [('video0', 'train', 6), ('video1', 'train', 6), ('video2', 'validation', 1)]
+    ```
     """
     rng = random.Random(seed)
     triples = split_triples(rng)
