@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from drl_tvr.cli import main
+from drl_tvr_cli import main
 
 
 @pytest.fixture

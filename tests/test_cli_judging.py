@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from drl_tvr import DRLModel, evaluate_retrieval, load_benchmark
-from drl_tvr.cli import main
 from drl_tvr.evaluation import EvaluationResult, evaluator
+from drl_tvr_cli import main
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +209,7 @@ def test_a_wrong_input_is_one_line(flags, said, evaluate, tmp_path: Path):
 
 def test_the_commands_work_one_after_the_other(folder, small_root, tmp_path):
     pytest.importorskip("matplotlib")
-    command = [sys.executable, "-m", "drl_tvr.cli"]
+    command = [sys.executable, "-m", "drl_tvr_cli"]
     given = ["--benchmark", "moving-shapes", "--root", small_root, "--frame-cache-dir", folder / "frames"]
     for line in (
         ["evaluate", folder / "one", *given, "--device", "cpu"],

@@ -14,10 +14,10 @@ from transformers import TrainerState
 
 import drl_tvr.model
 from drl_tvr import DRLConfig, DRLModel, DRLProcessor, DRLTrainer, DRLTrainingArguments, load_benchmark
-from drl_tvr.cli import main
 from drl_tvr.evaluation import EvaluationResult
 from drl_tvr.evaluation.fingerprints import describe_processor
 from drl_tvr.hub import PublishError, push_checkpoint, write_model_card
+from drl_tvr_cli import main
 
 
 TEXTS = ["a dog runs", "the cat sleeps on a wall"]
@@ -265,7 +265,7 @@ def test_offline_is_an_error_that_says_so(hub, save, tmp_path):
     folder = save()
     code = f"""
 import json
-from drl_tvr.cli import main
+from drl_tvr_cli import main
 from drl_tvr import DRLModel
 status = main(["push", {str(folder)!r}, "alice/offline"])
 try:
