@@ -134,11 +134,11 @@ def test_processes_share_the_rows(folder, tmp_path: Path):
 @pytest.mark.parametrize(
     ("rows", "videos", "said"),
     [
-        ([[1.0, float("nan")], [1, 2]], [0, 1], r"row 0 \(caption\) with column 1 \(video\) is NaN"),
-        ([[1.0, 2.0], [1.0]], [0, 1], "Row 1 has 1 similarities, row 0 has 2"),
-        ([[1.0, 2.0], [1.0, 3.0]], [0, 2], "Caption 1 belongs to video 2, but there are 2 videos"),
-        ([[1.0, 2.0], [1.0, 3.0]], [0, -1], "Caption 1 belongs to video -1"),
-        ([[1.0, 2.0], [1.0, 3.0]], [0, 0], "Video 1 has no caption"),
+        ([[1.0, float("nan")], [1, 2]], [0, 1], r"Row 0 \(caption\), column 1 \(video\): found NaN"),
+        ([[1.0, 2.0], [1.0]], [0, 1], "Row 1: found 1 similarities, expected 2 as in row 0"),
+        ([[1.0, 2.0], [1.0, 3.0]], [0, 2], "Reference 1: found video 2, expected 0 to 1"),
+        ([[1.0, 2.0], [1.0, 3.0]], [0, -1], "Reference 1: found video -1"),
+        ([[1.0, 2.0], [1.0, 3.0]], [0, 0], "Found no caption for video 1"),
     ],
 )
 def test_a_wrong_row_is_an_error_that_names_it(rows, videos, said, load):
@@ -147,18 +147,18 @@ def test_a_wrong_row_is_an_error_that_names_it(rows, videos, said, load):
 
 
 def test_other_wrong_inputs_are_errors(load):
-    with pytest.raises(ValueError, match="`recall_at` must hold integers from 1, got 0"):
+    with pytest.raises(ValueError, match="`recall_at`: found 0, expected integers of at least 1"):
         load().compute(predictions=[[1.0]], references=[0], recall_at=[0])
     with pytest.raises(ValueError, match="at least one integer"):
         load().compute(predictions=[[1.0]], references=[0], recall_at=[])
-    with pytest.raises(ValueError, match=r"Reference 1 is 0\.[67]"):
+    with pytest.raises(ValueError, match=r"Reference 1: found 0\.[67]"):
         load().compute(predictions=[[1.0], [2.0]], references=[0, 0.7])
     assert load().compute(predictions=[[1.0]], references=[0], recall_at=5)["t2v_R@5"] == 100
     with pytest.raises(ValueError, match="Found 1 captions, expected 2"):
         load().compute(predictions=[[1.0]], references=[0], expected_captions=2)
-    with pytest.raises(ValueError, match="Rank 1 is 0.5, expected at least 1"):
+    with pytest.raises(ValueError, match="Rank 1: found 0.5, expected at least 1"):
         load("ranks").compute(predictions=[1, 0.5], references=["t2v", "t2v"])
-    with pytest.raises(ValueError, match="Direction 0 is 'x', expected one of"):
+    with pytest.raises(ValueError, match="Reference 0: found 'x', expected one of"):
         load("ranks").compute(predictions=[1], references=["x"])
-    with pytest.raises(ValueError, match="The configuration is 'rows'"):
+    with pytest.raises(ValueError, match="`config_name`: found 'rows', expected one of"):
         load("rows")
