@@ -16,7 +16,7 @@ from drl_tvr.evaluation import METRIC_FOLDER
 from drl_tvr.evaluation.metrics import ranks_per_caption, ranks_per_video
 
 
-# What each process runs; importing drl_tvr fails there, as where it isn't installed.
+# The code of each process; importing drl_tvr fails there, as where it is not installed.
 PROCESS = """
 import json, sys
 

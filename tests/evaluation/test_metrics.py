@@ -167,7 +167,7 @@ def test_a_model_blind_to_order_gets_half_of_the_twins():
     similarity = half.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1)
     twins = [(0, 1), (2, 3), (4, 5), (6, 7)]
     assert twin_accuracy(similarity, None, twins) == {"t2v_twin_accuracy": 50.0, "v2t_twin_accuracy": 50.0}
-    # And one that only hears the order of the words still can't tell the two videos of a pair apart.
+    # A model that uses only the order of the words cannot distinguish the two videos of a pair either.
     similarity = torch.randn(8, 4).repeat_interleave(2, dim=1)
     assert twin_accuracy(similarity, None, twins)["t2v_twin_accuracy"] == 50.0
 

@@ -1,4 +1,4 @@
-"""Result files: what is written is read back, what isn't a result is refused, and what can't be compared is named."""
+"""Result files: a saved result loads, another file is refused, and results that cannot be compared are named."""
 
 import copy
 import json
@@ -85,7 +85,7 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path):
         ({("normalized", "qb-norm"): {}}, "`normalized.qb-norm`, `metrics`: found NoneType, expected a dict"),
     ],
 )
-def test_a_file_that_is_no_result_is_an_error_that_names_file_and_field(change, said, tmp_path: Path):
+def test_an_invalid_result_is_an_error_that_names_file_and_field(change, said, tmp_path: Path):
     path = build().save(tmp_path / "a.json")
     content = json.loads(path.read_text())
     for key, value in change.items():
