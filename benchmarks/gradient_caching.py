@@ -1,12 +1,12 @@
-"""Large batches on a small device: seconds and peak memory of a training step in chunks, on the CPU.
+"""Measure seconds and peak memory of training steps whose batches are encoded in chunks, on the CPU.
 
     python benchmarks/gradient_caching.py
 
 WTI + CDCR on random towers of ViT-B/32's sizes (texts: 12 layers of width 512; frames: 12 layers of width 768, patches
-of 32, 224 pixels), float32 unless `--bf16`, 32 words and 12 frames a pair. A step is forward, backward and AdamW. The
-baseline is the plain step at a batch that fits. Each row is a process of its own, so that its peak memory is its own:
-the largest resident set of the whole process, with the libraries, the weights, their gradients, both moments of AdamW
-and the pixels.
+of 32, 224 pixels), float32 unless `--bf16`, 32 words and 12 frames per pair. A step is forward, backward and AdamW.
+The baseline is the plain step with a batch that fits into memory. Each row runs in a separate process, which has its
+own peak memory: the largest resident set of the whole process, with the libraries, the weights, their gradients, both
+moments of AdamW and the pixels.
 """
 
 import argparse
@@ -24,7 +24,7 @@ WORDS = 32
 
 
 def measure(batch_size: int, chunk_size: int | None, num_frames: int, repeats: int, bf16: bool) -> dict[str, float]:
-    """Median seconds of a step, the process's peak in GiB before the first and at the end, and the first loss."""
+    """Measure the median seconds of a step, the peak GiB of the process before and after, and the first loss."""
     torch.manual_seed(0)
     model = build_model("b32", "sdpa")
     optimizer = torch.optim.AdamW(model.parameters(), 1e-6, fused=True)
@@ -62,11 +62,13 @@ def measure(batch_size: int, chunk_size: int | None, num_frames: int, repeats: i
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plain_batch_size", type=int, default=8, help="pairs of the plain step")
-    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[8, 64, 128, 256], help="pairs in chunks")
-    parser.add_argument("--chunk_size", type=int, default=8, help="pairs of a chunk")
-    parser.add_argument("--num_frames", type=int, default=12, help="frames of a pair")
-    parser.add_argument("--repeats", type=int, default=1, help="steps of a row")
+    parser.add_argument("--plain_batch_size", type=int, default=8, help="pairs per plain step")
+    parser.add_argument(
+        "--batch_sizes", type=int, nargs="+", default=[8, 64, 128, 256], help="pairs per step in chunks"
+    )
+    parser.add_argument("--chunk_size", type=int, default=8, help="pairs per chunk")
+    parser.add_argument("--num_frames", type=int, default=12, help="frames per pair")
+    parser.add_argument("--repeats", type=int, default=1, help="steps per row")
     parser.add_argument("--bf16", action="store_true", help="autocast the towers to bfloat16")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -79,7 +81,7 @@ def main() -> None:
     for batch_size, chunk_size in rows:
         name = f"| {'plain' if chunk_size is None else 'in chunks'} | {batch_size} | {chunk_size or '-'} |"
         try:
-            # Without it glibc keeps freed memory for itself, and the resident set says little of what is in use.
+            # By default glibc keeps freed memory, so that the resident set is not the memory in use.
             found = run_apart(
                 __file__,
                 [batch_size, chunk_size, args.num_frames, args.repeats, args.bf16],

@@ -1,4 +1,4 @@
-"""What the benchmarks share: seconds, peak memory, processes of their own, the machine's name."""
+"""Measure seconds and peak memory for the benchmarks, in separate processes, and name the machine."""
 
 import json
 import os
@@ -15,13 +15,13 @@ import torch
 
 
 def synchronize() -> None:
-    """Wait for the GPU, where there is one."""
+    """Wait for the GPU, when there is one."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def seconds_of(function: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median seconds of a call, and half their range."""
+    """Return the median seconds of a call, and half their range."""
     seconds = []
     for _ in range(repeats):
         began = time.perf_counter()
@@ -32,14 +32,14 @@ def seconds_of(function: Callable[[], object], repeats: int) -> tuple[float, flo
 
 
 def memory(device: str) -> float:
-    """MB in use now: the resident set, or what torch has allocated on the GPU."""
+    """Return the MB in use: the resident set, or the memory that torch has allocated on the GPU."""
     if device == "cuda":
         return torch.cuda.memory_allocated() / 2**20
     return int(re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 2**10
 
 
 def reset_peak(device: str) -> None:
-    """Let the peak begin at what is in use now."""
+    """Set the peak to the memory in use."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     else:
@@ -47,14 +47,14 @@ def reset_peak(device: str) -> None:
 
 
 def peak_memory(device: str) -> float:
-    """MB at the peak since [`reset_peak`]."""
+    """Return the peak MB since the last `reset_peak`."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 2**10
 
 
 def matmul_rate(device: str, dtype: torch.dtype = torch.float32) -> float:
-    """FLOP/s of a large matrix product."""
+    """Return the FLOP/s of a large matrix product."""
     size = 8192 if device == "cuda" else 2048
     a, b = torch.randn(size, size, device=device, dtype=dtype), torch.randn(size, size, device=device, dtype=dtype)
     seconds, _ = seconds_of(lambda: a @ b, 5)
@@ -62,14 +62,14 @@ def matmul_rate(device: str, dtype: torch.dtype = torch.float32) -> float:
 
 
 def run_apart(script: str, arguments: list, **env: str) -> dict:
-    """What `script --one ARGUMENTS` prints, from a process of its own, so that its peak memory is its own."""
+    """Run `script --one ARGUMENTS` in a separate process, which has its own peak memory, and parse its last line."""
     command = [sys.executable, script, "--one", json.dumps(arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env={**os.environ, **env})
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def machine(device: str = "cpu") -> str:
-    """Its name, the threads used, and torch's version."""
+    """Return the name of the device, the number of threads and the version of torch."""
     if device == "cuda":
         name = torch.cuda.get_device_name()
     else:

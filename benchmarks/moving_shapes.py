@@ -1,10 +1,10 @@
-"""Trains every interaction on the bundled benchmark, with and without the temporal encoder, and writes a table.
+"""Train every interaction on the bundled benchmark, with and without the temporal encoder, and write a table.
 
     python benchmarks/moving_shapes.py --output docs/source/en/moving_shapes_results.md
 
-Each row is several whole runs of `examples/train_tvr.py`, in a process of its own, that differ in the seed alone. All
-rows share the clips and their decoded frames. A run that is already there is not repeated, so an interrupted benchmark
-goes on where it stopped.
+Each row is several complete runs of `examples/train_tvr.py`, each in a separate process, which differ only in the
+seed. All rows share the videos and their decoded frames. A finished run is not repeated, so an interrupted benchmark
+continues where it stopped.
 """
 
 import argparse
@@ -38,7 +38,7 @@ METRICS = {
 
 
 def run(name: str, flags: list[str], seed: int, max_steps: int, folder: Path, threads: int) -> dict[str, float]:
-    """Train once, on `threads` cores, or read the metrics of an earlier time."""
+    """Train once, on `threads` cores, or read the metrics of a finished run."""
     output_dir = folder / f"{name}-seed{seed}-steps{max_steps}".replace(" ", "").lower()
     done_file = output_dir / "benchmark.json"
     if not done_file.is_file():
@@ -56,7 +56,7 @@ def run(name: str, flags: list[str], seed: int, max_steps: int, folder: Path, th
 
 
 def cell(values: list[float]) -> str:
-    """Mean and standard deviation over the seeds."""
+    """Format the mean and the standard deviation over the seeds."""
     return f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else f"{values[0]:.1f}"
 
 
@@ -64,10 +64,10 @@ def main() -> None:
     """Run all rows and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="Markdown file of the table; by default it is only printed")
-    parser.add_argument("--folder", type=Path, default=Path("outputs/benchmark"), help="where the runs go")
-    parser.add_argument("--seeds", type=int, default=3, help="runs a row")
-    parser.add_argument("--parallel", type=int, default=1, help="runs at a time, which share the cores")
-    parser.add_argument("--max_steps", type=int, default=1200, help="training steps a run")
+    parser.add_argument("--folder", type=Path, default=Path("outputs/benchmark"), help="folder of the runs")
+    parser.add_argument("--seeds", type=int, default=3, help="runs per row")
+    parser.add_argument("--parallel", type=int, default=1, help="runs at the same time, which share the cores")
+    parser.add_argument("--max_steps", type=int, default=1200, help="training steps per run")
     args = parser.parse_args()
 
     rows = {}
@@ -86,7 +86,7 @@ def main() -> None:
             found[title].append(metrics)
 
     lines = [
-        f"| model | {' | '.join(METRICS)} | seconds a run |",
+        f"| model | {' | '.join(METRICS)} | seconds per run |",
         f"|---|{'---:|' * (len(METRICS) + 1)}",
     ]
     for title, results in found.items():
@@ -94,9 +94,9 @@ def main() -> None:
         lines.append(f"| {title} | {' | '.join(cells)} |")
     lines += [
         "",
-        f"300 test clips; mean ± standard deviation over {args.seeds} seeds; {args.max_steps} steps of 64 pairs; "
-        "percent; `twins` is the share of captions that are closer to their own clip than to its order-swapped twin "
-        "(50 = blind to time).",
+        f"300 test videos; mean ± standard deviation over {args.seeds} seeds; {args.max_steps} steps of 64 pairs; "
+        "percent; `twins` is the share of captions that are more similar to their own video than to its twin, which "
+        "shows the events in the other order (50 for a model that ignores temporal order).",
         "",
         f"Machine: {os.cpu_count()} cores of {platform.machine()}, {args.parallel} runs at a time; Python "
         f"{platform.python_version()}, torch {torch.__version__}. Command:",

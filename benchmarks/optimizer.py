@@ -1,9 +1,10 @@
-"""Compares AdamW and transformers' cosine with the official BertAdam and its schedule, step by step.
+"""Compare AdamW and transformers' cosine schedule with the official BertAdam and its schedule, step by step.
 
     python benchmarks/optimizer.py
 
-A toy problem: a linear layer that learns a fixed random one from noisy targets, the same batches for both, with the
-recipe's betas, epsilon, weight decay and warm-up. Deterministic, a few seconds on one core.
+The problem is a linear layer that learns a fixed random linear layer from noisy targets. Both optimizers see the same
+batches, with the betas, epsilon, weight decay and warm-up of the recipe. The result is deterministic and takes a few
+seconds on one core.
 """
 
 import argparse
@@ -15,11 +16,11 @@ from drl_tvr.training.optimization import BertAdam, official_schedule
 
 
 SETTINGS = {"lr": 1e-2, "betas": (0.9, 0.98), "eps": 1e-6, "weight_decay": 0.2}
-SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 1500, 1999)
+SHOWN_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 1500, 1999)
 
 
 def train(optimizer_class, make_schedule, steps: int) -> tuple[list[float], list[float], list[float]]:
-    """Rates, lengths of the updates and losses, one a step."""
+    """Return the learning rates, norms of the updates and losses, one per step."""
     generator = torch.Generator().manual_seed(0)
     truth = torch.randn(16, 16, generator=generator)
     weight = torch.nn.Parameter(torch.zeros(16, 16))
@@ -44,14 +45,14 @@ def train(optimizer_class, make_schedule, steps: int) -> tuple[list[float], list
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2000, help="steps of a run")
+    parser.add_argument("--steps", type=int, default=2000, help="steps per run")
     steps = parser.parse_args().steps
     warmup = steps // 10
     ours = train(torch.optim.AdamW, lambda optimizer: get_cosine_schedule_with_warmup(optimizer, warmup, steps), steps)
     official = train(BertAdam, lambda optimizer: official_schedule(optimizer, steps, 0.1), steps)
     print("| step | rate, AdamW | rate, official | update, AdamW | update, official | loss, AdamW | loss, official |")
     print("|---:|---:|---:|---:|---:|---:|---:|")
-    for step in (step for step in SHOWN if step < steps):
+    for step in (step for step in SHOWN_STEPS if step < steps):
         pairs = [f"{a[step]:.5f} | {b[step]:.5f}" for a, b in zip(ours, official, strict=True)]
         print(f"| {step} | {' | '.join(pairs)} |")
     gaps = [a - b for a, b in zip(ours[0], official[0], strict=True)]

@@ -1,8 +1,8 @@
-"""What `padding_similarity` changes: models of the bundled benchmark, scored by both rules on the test split.
+"""Score models of the bundled benchmark by both rules of `padding_similarity`, on the test split.
 
     python benchmarks/padding_similarity.py outputs/moving-shapes outputs/moving-shapes-zero
 
-Each folder is a model that `examples/train_tvr.py` left; its own rule is in its configuration.
+Each folder is an output folder of `examples/train_tvr.py`; the rule of its training is in its configuration.
 """
 
 import argparse
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from similarity import encode_split
 
-from drl_tvr import DRLModel, DRLProcessor, DRLTrainer, DRLTrainingArguments, evaluate_retrieval, load_benchmark
-from drl_tvr.evaluation import ranks_per_caption
+from drl_tvr import DRLModel, DRLProcessor, evaluate_retrieval, load_benchmark
+from drl_tvr.evaluation import ranks_per_caption, score_all
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--root", help="folder of the benchmark")
     args = parser.parse_args()
     data = load_benchmark("moving-shapes", args.root, "test")
-    owners = np.asarray(data.caption_to_video)
+    caption_to_video = np.asarray(data.caption_to_video)
     print(
         "| trained with | scored with | t2v R@1 | t2v R@5 | v2t R@1 "
         "| scores that differ | by at most | ranks that differ |"
@@ -31,18 +32,13 @@ def main() -> None:
     for folder in args.folders:
         model, processor = DRLModel.from_pretrained(folder), DRLProcessor.from_pretrained(folder)
         own = model.config.padding_similarity
-        settings = DRLTrainingArguments(
-            str(folder), report_to="none", use_cpu=True, eval_strategy="no", save_strategy="no"
-        )
         scores, ranks = {}, {}
         for rule in (own, {"ignore": "zero", "zero": "ignore"}[own]):
             model.config.padding_similarity = rule
             processor.pad_to_max_length = processor.video_processor.pad_to_max_frames = rule == "zero"
-            trainer = DRLTrainer(model, settings, processing_class=processor)
-            dataset = trainer._decode(data)
-            scores[rule] = trainer.similarity(dataset.videos, dataset.captions)
-            ranks[rule] = torch.from_numpy(ranks_per_caption(scores[rule].numpy(), owners))
-            metrics = evaluate_retrieval(scores[rule], data.caption_to_video)
+            scores[rule] = score_all(model, *encode_split(model, processor, data))
+            ranks[rule] = torch.from_numpy(ranks_per_caption(scores[rule].numpy(), caption_to_video))
+            metrics = evaluate_retrieval(scores[rule], caption_to_video)
             cells = [f"{metrics[name]:.1f}" for name in ("t2v_R@1", "t2v_R@5", "v2t_R@1")]
             difference = (scores[rule] - scores[own]).abs()
             moved = (ranks[rule] != ranks[own]).float().mean()

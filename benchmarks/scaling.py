@@ -1,10 +1,10 @@
-"""How cost grows: seconds of loss, encoding and scoring while one size doubles, with the exponent of each doubling.
+"""Measure how seconds of loss, encoding and scoring grow while one size doubles, with the exponent of each doubling.
 
     python benchmarks/scaling.py
 
-An exponent near 0 says that something else than this size costs (a saturated start), 1 that cost is linear, 2 that it
-is quadratic. Width 512, float32; forward and backward for the loss, forward alone for encoding, with random towers of
-ViT-B/32's sizes.
+An exponent near 0 means that the cost does not depend on this size yet, 1 that it is linear, 2 that it is quadratic.
+Width 512, float32; forward and backward for the loss, forward only for encoding, with random towers of ViT-B/32's
+sizes.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from drl_tvr.training.distributed import loss_of_features
 
 
 def loss_step(batch_size: int, words: int, frames: int) -> Callable[[], object]:
-    """WTI, CDCR and the contrastive loss of a batch whose items have half to all of their slots real."""
+    """Make a step of WTI, CDCR and the contrastive loss, with at least half of the words and frames real."""
     loss_of = make_loss("ours", "cpu")
     text = make_features(batch_size, max(1, words // 2), words, words, "cpu")
     video = make_features(batch_size, max(1, frames // 2), frames, frames, "cpu")
@@ -39,18 +39,18 @@ def loss_step(batch_size: int, words: int, frames: int) -> Callable[[], object]:
 
 
 def gallery(num_videos: int, num_texts: int, streamed: bool) -> Callable[[], object]:
-    """Scoring of a gallery, or its ranks."""
+    """Make a function that scores a gallery, or ranks it without the matrix."""
     model = make_model()
     texts, videos = make_batches(num_texts, 6, 24, 32), make_batches(num_videos, 8, 12, 12)
     if streamed:
-        owners = torch.arange(num_videos).repeat(-(-num_texts // num_videos))[:num_texts].tolist()
-        return lambda: stream_ranks(model, texts, videos, owners, show_progress=False)
+        caption_to_video = [text % num_videos for text in range(num_texts)]
+        return lambda: stream_ranks(model, texts, videos, caption_to_video, show_progress=False)
     return lambda: score_all(model, texts, videos)
 
 
 @torch.no_grad()
 def encode(model: DRLModel, batch: dict[str, torch.Tensor], text: bool) -> None:
-    """Texts of 32 words (6 to 24 real), or videos of 12 frames of 224 pixels (8 to 12 real)."""
+    """Encode texts of 32 words (6 to 24 real), or videos of 12 frames of 224 pixels (8 to 12 real)."""
     if text:
         model.get_text_features(batch["input_ids"], batch["attention_mask"])
     else:
@@ -58,7 +58,7 @@ def encode(model: DRLModel, batch: dict[str, torch.Tensor], text: bool) -> None:
 
 
 def share_of_a_loss(rank: int, processes: int, port: int, batch_size: int, repeats: int, result: SimpleQueue) -> None:
-    """One of several processes, each with one thread, that compute the loss of a global batch."""
+    """Compute this process's share of the loss of a global batch, with one thread."""
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes))
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
@@ -79,7 +79,7 @@ def share_of_a_loss(rank: int, processes: int, port: int, batch_size: int, repea
 
 
 def seconds_on(processes: int, batch_size: int, repeats: int) -> float:
-    """Of a global batch's loss with its gradient, shared by real processes."""
+    """Measure the seconds of the loss of a global batch with its gradient, shared by several processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -89,7 +89,7 @@ def seconds_on(processes: int, batch_size: int, repeats: int) -> float:
 
 
 def print_growth(name: str, sizes: list[int], make: Callable[[int], Callable[[], object]], repeats: int) -> None:
-    """A row: seconds at every size, the exponent of each doubling, and that of a line through all."""
+    """Print a row: seconds at every size, the exponent of each doubling, and the exponent fitted to all sizes."""
     seconds = []
     for size in sizes:
         function = make(size)
@@ -105,7 +105,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--doublings", type=int, default=4, help="of every size")
+    parser.add_argument("--doublings", type=int, default=4, help="doublings of each size")
     args = parser.parse_args()
     count = args.doublings + 1
     torch.manual_seed(0)

@@ -1,11 +1,11 @@
-"""The whole similarity matrix of a split by WTI: pairs a second and peak memory, and ranks without the matrix.
+"""Measure the similarity matrix of a split by WTI: pairs per second and peak memory, and ranks without the matrix.
 
     python benchmarks/similarity.py                    # 2,000 x 2,000, then ranks of 10,000 x 10,000
-    python benchmarks/similarity.py --model outputs/moving-shapes    # and what bfloat16 changes in a trained model
+    python benchmarks/similarity.py --model outputs/moving-shapes    # also a trained model in bfloat16
 
-Texts of 32 words (6 to 24 real), videos of 12 frames (8 to 12 real), width 512. `literal` is the formula over blocks
-of 64 x 64 items with padding multiplied and masked, (texts, videos, words, frames) held; `product` is the bare matrix
-product of the real tokens, which no exact way undercuts.
+Texts have 32 words (6 to 24 real), videos 12 frames (8 to 12 real), width 512. `literal` is the formula over blocks of
+64 x 64 items, with the whole (texts, videos, words, frames) tensor, padding included and masked. `product` is only the
+matrix product of the real tokens, a lower bound for every exact method.
 """
 
 import argparse
@@ -18,7 +18,9 @@ from torch.utils.data import DataLoader
 from drl_tvr import DRLConfig, DRLModel, DRLProcessor, evaluate_retrieval, load_benchmark
 from drl_tvr.data.frame_store import load_frames
 from drl_tvr.data.loading import CaptionDataset, RetrievalCollator, VideoDataset
+from drl_tvr.data.records import RetrievalData
 from drl_tvr.evaluation import encode_captions, encode_videos, score_all, stream_ranks
+from drl_tvr.evaluation.metrics import DIRECTIONS, METRICS
 from drl_tvr.model.modeling_drl import DRLFeatures
 
 
@@ -26,7 +28,7 @@ DIM = 512
 
 
 def make_features(num_items: int, shortest: int, longest: int, width: int) -> list[DRLFeatures]:
-    """Random encoded items in batches of 128."""
+    """Make random encoded items in batches of 128."""
     batches = []
     for count in [128] * (num_items // 128) + ([num_items % 128] if num_items % 128 else []):
         mask = (torch.arange(width) < torch.randint(shortest, longest + 1, (count, 1))).long()
@@ -37,13 +39,13 @@ def make_features(num_items: int, shortest: int, longest: int, width: int) -> li
 
 
 def make_model() -> DRLModel:
-    """A model of width 512 with hardly any towers: only its interaction is used."""
+    """Make a model of width 512 with tiny towers; only its interaction is used."""
     tower = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
     return DRLModel(DRLConfig(text_config=tower, vision_config=tower, projection_dim=DIM)).eval()
 
 
 def literal_scores(texts: list[DRLFeatures], videos: list[DRLFeatures]) -> torch.Tensor:
-    """WTI as its formula reads, 64 x 64 items at a time."""
+    """Score by the literal formula of WTI, 64 x 64 items at a time."""
     rows = []
     sides = []
     for batches in (texts, videos):
@@ -62,7 +64,7 @@ def literal_scores(texts: list[DRLFeatures], videos: list[DRLFeatures]) -> torch
 
 
 def product_only(texts: list[DRLFeatures], videos: list[DRLFeatures], dtype: torch.dtype) -> None:
-    """The matrix product of all real words with all real frames, in blocks."""
+    """Multiply all real words with all real frames, in blocks."""
     words, frames = (
         torch.cat([batch.tokens[batch.mask.bool()] for batch in side]).to(dtype) for side in (texts, videos)
     )
@@ -71,52 +73,54 @@ def product_only(texts: list[DRLFeatures], videos: list[DRLFeatures], dtype: tor
             block @ other.T
 
 
-WAYS = {
+METHODS = {
     "literal, float32": lambda model, texts, videos: literal_scores(texts, videos),
-    "product alone, float32": lambda model, texts, videos: product_only(texts, videos, torch.float32),
+    "only product, float32": lambda model, texts, videos: product_only(texts, videos, torch.float32),
     "ours, float32": lambda model, texts, videos: score_all(model, texts, videos),
-    "product alone, bfloat16": lambda model, texts, videos: product_only(texts, videos, torch.bfloat16),
+    "only product, bfloat16": lambda model, texts, videos: product_only(texts, videos, torch.bfloat16),
     "ours, bfloat16": lambda model, texts, videos: score_all(model, texts, videos, dtype=torch.bfloat16),
     "ranks, streamed": lambda model, texts, videos: stream_ranks(model, texts, videos, show_progress=False),
 }
 
 
 @torch.no_grad()
-def measure(way: str, num_items: int, repeats: int) -> dict[str, float]:
-    """Median seconds of scoring `num_items` texts with as many videos, and peak MB over the features."""
+def measure(method: str, num_items: int, repeats: int) -> dict[str, float]:
+    """Measure the median seconds of scoring `num_items` texts and videos, and the peak MB beside the features."""
     torch.manual_seed(0)
     model = make_model()
     texts, videos = make_features(num_items, 6, 24, 32), make_features(num_items, 8, 12, 12)
-    WAYS[way](model, make_features(2, 6, 24, 32), make_features(2, 8, 12, 12))  # libraries load at their first use
+    METHODS[method](
+        model, make_features(2, 6, 24, 32), make_features(2, 8, 12, 12)
+    )  # libraries are loaded at their first use
     reset_peak("cpu")
     start = memory("cpu")
-    seconds, spread = seconds_of(lambda: WAYS[way](model, texts, videos), repeats)
+    seconds, spread = seconds_of(lambda: METHODS[method](model, texts, videos), repeats)
     return {"seconds": seconds, "spread": spread, "megabytes": peak_memory("cpu") - start}
 
 
 def print_rates(rows: list[tuple[str, int]], repeats: int) -> None:
-    """Pairs a second of each way, and the memory that it takes beside the features."""
+    """Print the pairs per second of each method, and its memory beside the features."""
     model = make_model()
     some = make_features(128, 6, 24, 32), make_features(128, 8, 12, 12)
     with torch.no_grad():
         difference = (score_all(model, *some) - literal_scores(*some)).abs().max()
     print(f"Largest difference from the literal formula: {difference:.0e}\n")
-    print("| way | texts x videos | seconds | million pairs/s | times literal | MB |")
+    print("| method | texts x videos | seconds | million pairs/s | times literal | MB |")
     print("|---|---:|---:|---:|---:|---:|")
     literal = None
-    for way, num_items in rows:
-        found = run_apart(__file__, [way, num_items, repeats])
-        megabytes = run_apart(__file__, [way, num_items, 1], MALLOC_MMAP_THRESHOLD_="65536")["megabytes"]
+    for method, num_items in rows:
+        found = run_apart(__file__, [method, num_items, repeats])
+        megabytes = run_apart(__file__, [method, num_items, 1], MALLOC_MMAP_THRESHOLD_="65536")["megabytes"]
         rate = num_items**2 / found["seconds"] / 1e6
         literal = literal or rate
         size = f"{num_items:,} x {num_items:,}"
         seconds = f"{found['seconds']:.2f} ± {found['spread']:.2f}"
-        print(f"| {way} | {size} | {seconds} | {rate:.3f} | {rate / literal:.1f} | {megabytes:,.0f} |", flush=True)
+        print(f"| {method} | {size} | {seconds} | {rate:.3f} | {rate / literal:.1f} | {megabytes:,.0f} |", flush=True)
 
 
 @torch.no_grad()
 def print_query(num_videos: int, repeats: int) -> None:
-    """Seconds of one query, which reads all features for a single text."""
+    """Print the milliseconds of one query, which compares a single text with all videos."""
     torch.manual_seed(0)
     model = make_model()
     text, videos = make_features(1, 15, 15, 32), make_features(num_videos, 8, 12, 12)
@@ -125,17 +129,24 @@ def print_query(num_videos: int, repeats: int) -> None:
     print(f"One query, {num_videos:,} videos: {1e3 * seconds:.1f} ± {1e3 * spread:.1f} ms")
 
 
-@torch.no_grad()
-def print_bfloat16(folder: str) -> None:
-    """Metrics of a trained model of the bundled benchmark in both types."""
-    model, processor = DRLModel.from_pretrained(folder).eval(), DRLProcessor.from_pretrained(folder)
-    data = load_benchmark("moving-shapes", split="test")
+def encode_split(
+    model: DRLModel, processor: DRLProcessor, data: RetrievalData
+) -> tuple[list[DRLFeatures], list[DRLFeatures]]:
+    """Encode the captions and the videos of a split."""
     collate = RetrievalCollator(processor)
     frames = VideoDataset(load_frames(data.videos, processor.video_processor))
-    videos = encode_videos(model, DataLoader(frames, 128, collate_fn=collate))
     captions = CaptionDataset(data.captions["caption"][:])
     texts = encode_captions(model, DataLoader(captions, 128, collate_fn=collate))
-    names = [f"{side}_{name}" for side in ("t2v", "v2t") for name in ("R@1", "R@5", "R@10", "MdR", "MnR")]
+    return texts, encode_videos(model, DataLoader(frames, 128, collate_fn=collate))
+
+
+@torch.no_grad()
+def print_bfloat16(folder: str) -> None:
+    """Print the metrics of a model trained on the bundled benchmark, in both data types."""
+    model, processor = DRLModel.from_pretrained(folder).eval(), DRLProcessor.from_pretrained(folder)
+    data = load_benchmark("moving-shapes", split="test")
+    texts, videos = encode_split(model, processor, data)
+    names = [f"{direction}_{name}" for direction in DIRECTIONS for name in METRICS]
     print(f"\n| {folder} | {' | '.join(names)} |")
     print("|---|" + "---:|" * len(names))
     for dtype in (torch.float32, torch.bfloat16):
@@ -147,7 +158,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num_items", type=int, default=2048)
-    parser.add_argument("--num_slow", type=int, default=512, help="items for what is slow: literal, bfloat16")
+    parser.add_argument("--num_slow", type=int, default=512, help="items for the slow methods: literal, bfloat16")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--streamed", type=int, nargs="*", default=[2_048, 10_000])
     parser.add_argument("--model", help="folder of a model trained on the bundled benchmark")
@@ -156,8 +167,8 @@ def main() -> None:
     if args.one:
         print(json.dumps(measure(*json.loads(args.one))))
         return
-    slow = ("literal, float32", "product alone, bfloat16", "ours, bfloat16")
-    rows = [(way, args.num_slow if way in slow else args.num_items) for way in list(WAYS)[:-1]]
+    slow = ("literal, float32", "only product, bfloat16", "ours, bfloat16")
+    rows = [(method, args.num_slow if method in slow else args.num_items) for method in list(METHODS)[:-1]]
     print_rates(rows, args.repeats)
     if args.streamed:
         print()
@@ -167,7 +178,7 @@ def main() -> None:
         print_query(num_videos, args.repeats)
     if args.model:
         print_bfloat16(args.model)
-    print(f"\n{machine()}; median of {args.repeats} ± half the range, of one for the ranks.")
+    print(f"\n{machine()}; median of {args.repeats} ± half the range, one run for the ranks.")
 
 
 if __name__ == "__main__":

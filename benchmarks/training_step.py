@@ -1,14 +1,14 @@
-"""A training step with towers of CLIP's sizes, random weights: clips a second, peak memory, share of the matmul rate.
+"""Measure a training step with random towers of CLIP's sizes: videos per second, memory, share of the matmul rate.
 
     python benchmarks/training_step.py
     python benchmarks/training_step.py --device cuda --towers b32 b16 l14 --batch_size 128
 
-`plain` runs every frame slot through the vision tower and the temporal transformer, padding too, with eager attention
-in float32, and takes the loss by the literal formulas, at a fixed logit scale. Each further row adds one thing. Videos
-have 12 slots with 8 to 12 real frames, texts 32 words with 6 to 24 real. Each row is a process of its own; memory is
-the peak over the loaded model, so with gradients and the optimizer's state. The share counts the FLOPs of a step of
-ours (real frames, all word slots; three forward passes) in the step's time, against a large matrix product of the same
-type.
+`plain` runs all 12 frames of each video through the vision tower and the temporal transformer, padding included, with
+eager attention in float32, and computes the loss by the literal formulas at a fixed logit scale. Each further row
+changes one thing. Videos have 12 frames, of which 8 to 12 are real, and texts 32 words, of which 6 to 24 are real.
+Each row runs in a separate process; memory is the peak above the loaded model, so it includes gradients and the state
+of the optimizer. The share is the FLOP/s of our step (real frames, all words, three forward passes) divided by the
+FLOP/s of a large matrix product in the same type.
 """
 
 import argparse
@@ -40,7 +40,7 @@ ROWS = {
 
 
 def build_model(towers: str, attn_implementation: str) -> DRLModel:
-    """Random towers of CLIP's sizes."""
+    """Build a model with random towers of CLIP's sizes."""
     width = 768 if towers == "l14" else 512
     config = DRLConfig(
         text_config={
@@ -56,7 +56,7 @@ def build_model(towers: str, attn_implementation: str) -> DRLModel:
 
 
 def make_batch(batch_size: int, device: str) -> dict[str, torch.Tensor]:
-    """Random words and uint8 pixels."""
+    """Make a batch of random words and uint8 pixels."""
     words = torch.randint(6, 25, (batch_size, 1))
     frames = torch.randint(8, 13, (batch_size, 1))
     batch = {
@@ -69,7 +69,7 @@ def make_batch(batch_size: int, device: str) -> dict[str, torch.Tensor]:
 
 
 def plain_loss(model: DRLModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Every slot through the tower; then padding is masked."""
+    """Compute the loss with all frames encoded; padding is masked afterwards."""
     text = model.get_text_features(batch["input_ids"], batch["attention_mask"])
     video = model.get_video_features(batch["pixel_values_videos"], torch.ones_like(batch["video_mask"]))
     video.mask = batch["video_mask"]
@@ -80,7 +80,7 @@ def plain_loss(model: DRLModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
 def measure(
     row: str, towers: str, batch_size: int, repeats: int, device: str, gradient_checkpointing: bool
 ) -> dict[str, float]:
-    """Clips a second, peak MB and the share of the matmul rate."""
+    """Measure seconds per step, peak MB and the share of the matmul rate."""
     options = ROWS[row]
     torch.manual_seed(0)
     model = build_model(towers, options["attn_implementation"]).to(device)
@@ -102,14 +102,14 @@ def measure(
         optimizer.zero_grad()
 
     start = memory(device)
-    step()  # compiles, and makes the optimizer's state
+    step()  # compiles, and creates the state of the optimizer
     reset_peak(device)
     seconds, spread = seconds_of(step, repeats)
     peak = peak_memory(device) - start
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad(), torch.autocast(device, dtype=torch.bfloat16, enabled=bfloat16):
         model(**batch, return_loss=True)
-    flops = 3 * counter.get_total_flops()  # a backward pass is two forward ones
+    flops = 3 * counter.get_total_flops()  # a backward pass costs two forward passes
     dtype = torch.bfloat16 if bfloat16 else torch.float32
     return {
         "seconds": seconds,
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--towers", nargs="+", default=["b32"], choices=list(VISION))
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--gradient_checkpointing", action="store_true", help="for what doesn't fit otherwise")
+    parser.add_argument("--gradient_checkpointing", action="store_true", help="recompute activations to save memory")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -133,7 +133,7 @@ def main() -> None:
     if args.one:
         print(json.dumps(measure(*json.loads(args.one))))
         return
-    print("| towers | step | seconds | clips/s | peak over the model, MB | share of the matmul rate in its type |")
+    print("| towers | step | seconds | videos/s | peak over the model, MB | share of the matmul rate in its type |")
     print("|---|---|---:|---:|---:|---:|")
     for towers in args.towers:
         for row in args.rows:

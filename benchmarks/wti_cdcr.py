@@ -1,10 +1,10 @@
-"""WTI and CDCR, forward and backward, against their formulas written down literally: seconds and peak memory.
+"""Compare WTI and CDCR, forward and backward, with their literal formulas: seconds and peak memory.
 
     python benchmarks/wti_cdcr.py
 
-Texts of 32 words (6 to 24 real), videos of 12 frames (8 to 12 real), width 512, float32. The literal formulas build
-the (texts, videos, words, frames) tensor, padding included, and the (rows, dim, dim) tensor of the decorrelation. Each
-measurement is a process of its own, so that its peak memory is its own: the resident set's peak over what it was
+Texts have 32 words (6 to 24 real), videos 12 frames (8 to 12 real), width 512, float32. The literal formulas build the
+(texts, videos, words, frames) tensor, padding included, and the (rows, dim, dim) tensor of the decorrelation. Each
+measurement runs in a separate process, which has its own peak memory: the peak of the resident set minus its size
 before.
 """
 
@@ -26,7 +26,7 @@ LOGIT_SCALE = 100.0
 
 
 def make_features(num_items: int, shortest: int, longest: int, width: int, device: str) -> DRLFeatures:
-    """Random tokens that want a gradient, with weights and a mask."""
+    """Make random tokens that require a gradient, with weights and a mask."""
     lengths = torch.randint(shortest, longest + 1, (num_items, 1), device=device)
     mask = (torch.arange(width, device=device) < lengths).long()
     tokens = torch.randn(num_items, width, DIM, device=device, requires_grad=True)
@@ -35,7 +35,7 @@ def make_features(num_items: int, shortest: int, longest: int, width: int, devic
 
 
 def literal_loss(text: DRLFeatures, video: DRLFeatures, config: DRLConfig) -> torch.Tensor:
-    """The loss as the paper's formulas read."""
+    """Compute the loss by the literal formulas of the paper."""
     words, frames = (torch.nn.functional.normalize(side.tokens, dim=-1) for side in (text, video))
     real = text.mask.bool()[:, None, :, None] & video.mask.bool()[None, :, None, :]
     cosines = torch.einsum("and,bfd->abnf", words, frames).masked_fill(~real, -2.0)
@@ -61,7 +61,7 @@ def literal_loss(text: DRLFeatures, video: DRLFeatures, config: DRLConfig) -> to
 
 
 def make_loss(name: str, device: str) -> Callable[[DRLFeatures, DRLFeatures], torch.Tensor]:
-    """`literal`, or `ours`: what a [`DRLModel`] computes after its encoders (of which this one has hardly any)."""
+    """Make the `literal` loss, or `ours`: that of a [`DRLModel`], whose towers are tiny because they are not used."""
     tower = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
     config = DRLConfig(text_config=tower, vision_config=tower, projection_dim=DIM, cdcr_alpha_off_diagonal=0.01)
     if name == "literal":
@@ -73,7 +73,7 @@ def make_loss(name: str, device: str) -> Callable[[DRLFeatures, DRLFeatures], to
 
 
 def gradients_of(loss_of: Callable, text: DRLFeatures, video: DRLFeatures) -> list[torch.Tensor]:
-    """Of tokens and weights; a padding's weight is given, whatever its gradient."""
+    """Return the gradients of real tokens and weights; those of padding are not defined."""
     for side in (text, video):
         side.tokens.grad = side.weights.grad = None
     loss_of(text, video).backward()
@@ -81,12 +81,12 @@ def gradients_of(loss_of: Callable, text: DRLFeatures, video: DRLFeatures) -> li
 
 
 def measure(name: str, batch_size: int, repeats: int, device: str) -> dict[str, float]:
-    """Median seconds of a loss with its gradient, and peak MB over what was there before."""
+    """Measure the median seconds of a loss with its gradient, and the peak MB above the memory in use before."""
     loss_of = make_loss(name, device)
     torch.manual_seed(0)
     text, video = make_features(batch_size, 6, 24, 32, device), make_features(batch_size, 8, 12, 12, device)
     small = make_features(2, 6, 24, 32, device), make_features(2, 8, 12, 12, device)
-    loss_of(*small).backward()  # libraries load at their first use
+    loss_of(*small).backward()  # libraries are loaded at their first use
     reset_peak(device)
     start = memory(device)
     seconds, spread = seconds_of(lambda: gradients_of(loss_of, text, video), repeats)
@@ -94,7 +94,7 @@ def measure(name: str, batch_size: int, repeats: int, device: str) -> dict[str, 
 
 
 def largest_difference(batch_size: int, device: str) -> tuple[float, float]:
-    """Of ours from the literal formulas: of the loss, and of any entry of a gradient over its largest."""
+    """Return how far ours differs from the literal formulas: in the loss, and in gradients relative to the largest."""
     sides, losses, gradients = [], [], []
     ours = make_loss("ours", device)
     for loss_of in (ours, make_loss("literal", device)):
@@ -131,8 +131,8 @@ def main() -> None:
                 continue
             arguments = [name, batch_size, args.repeats, args.device]
             found = run_apart(__file__, arguments)
-            # Without it glibc keeps freed memory for itself, and the resident set says little of what is in use. It
-            # costs time, so time is measured apart.
+            # By default glibc keeps freed memory, so that the resident set is not the memory in use. The setting costs
+            # time, so time is measured separately.
             megabytes = run_apart(__file__, arguments, MALLOC_MMAP_THRESHOLD_="65536")["megabytes"]
             cells.append(f"{found['seconds']:.3f} ± {found['spread']:.3f} | {megabytes:,.0f}")
             seconds[name] = found["seconds"]

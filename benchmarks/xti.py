@@ -1,9 +1,9 @@
-"""XTI in blocks of pairs against all pairs at once: seconds and peak memory of a loss with its gradient, on the CPU.
+"""Compare XTI in blocks of pairs with all pairs at once: seconds and peak memory of loss and gradient on the CPU.
 
     python benchmarks/xti.py
 
-ViT-B/32's sizes (width 512, four blocks, 12 frames), float32, dropout off. Each row is a process of its own, so that
-its peak memory is its own: the resident set's peak over what it was before the step.
+Sizes of ViT-B/32 (width 512, four blocks, 12 frames), float32, no dropout. Each measurement runs in a separate
+process, which has its own peak memory: the peak of the resident set minus its size before the step.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from drl_tvr.model.pair_networks import MAX_ELEMENTS, DRLCrossTransformer
 
 
 def measure(batch_size: int, max_elements: int, repeats: int) -> dict[str, float]:
-    """Median seconds of a step, half their range, and peak MB over what was there before."""
+    """Measure the median seconds of a step, half their range, and the peak MB above the memory in use before."""
     torch.manual_seed(0)
     config = DRLConfig(interaction="xti", cdcr="none").cross_config
     config.hidden_dropout = 0.0
@@ -53,7 +53,7 @@ def main() -> None:
         cells = []
         for max_elements in (2**62, MAX_ELEMENTS):
             try:
-                # Without it glibc keeps freed memory for itself, and the resident set says little of what is in use.
+                # By default glibc keeps freed memory, so that the resident set is not the memory in use.
                 found = run_apart(__file__, [batch_size, max_elements, args.repeats], MALLOC_MMAP_THRESHOLD_="65536")
             except subprocess.CalledProcessError as error:
                 cells.append(f"failed ({error.returncode}) | -")

@@ -125,7 +125,7 @@ def save(state, path: Path) -> Path:
 
 
 def convert(state, folder: Path, **options) -> DRLModel:
-    """The model that a checkpoint of these tensors converts to, loaded from its folder."""
+    """Convert a checkpoint of these tensors, and load the model from its folder."""
     return DRLModel.from_pretrained(
         convert_checkpoint(save(state, folder / "pytorch_model.bin.4"), folder / "converted", **options)
     )

@@ -11,27 +11,29 @@ from drl_tvr.evaluation.metrics import metrics_of_ranks
 def make_split(num_videos: int, most_captions: int, seed: int = 0):
     """Ranks in halves of captions and videos, and the captions' videos, in no order."""
     rng = np.random.default_rng(seed)
-    owners = rng.permutation(np.repeat(np.arange(num_videos), rng.integers(1, most_captions + 1, num_videos)))
+    caption_to_video = rng.permutation(
+        np.repeat(np.arange(num_videos), rng.integers(1, most_captions + 1, num_videos))
+    )
     ranks = {
-        "t2v": np.ceil(rng.exponential(8, len(owners)) * 2) / 2 + 0.5,
+        "t2v": np.ceil(rng.exponential(8, len(caption_to_video)) * 2) / 2 + 0.5,
         "v2t": np.ceil(rng.exponential(4, num_videos) * 2) / 2 + 0.5,
     }
-    return ranks, owners
+    return ranks, caption_to_video
 
 
 @pytest.mark.parametrize(("num_videos", "most_captions"), [(20, 1), (23, 6), (1, 3)])
 def test_it_is_the_plain_loop_over_drawn_videos(num_videos, most_captions):
-    ranks, owners = make_split(num_videos, most_captions)
+    ranks, caption_to_video = make_split(num_videos, most_captions)
     rng = np.random.default_rng(7)
     drawn = []
     for counts in rng.multinomial(num_videos, np.full(num_videos, 1 / num_videos), size=60):
         sample = {"t2v": [], "v2t": []}
         for video, count in enumerate(counts):
             for _ in range(count):
-                sample["t2v"] += ranks["t2v"][owners == video].tolist()
+                sample["t2v"] += ranks["t2v"][caption_to_video == video].tolist()
                 sample["v2t"].append(ranks["v2t"][video])
         drawn.append(metrics_of_ranks({name: np.array(of) for name, of in sample.items()}))
-    intervals = bootstrap_intervals(ranks, owners, num_resamples=60, seed=7)
+    intervals = bootstrap_intervals(ranks, caption_to_video, num_resamples=60, seed=7)
     assert list(intervals) == list(drawn[0])
     for metric, (low, high) in intervals.items():
         wanted = np.percentile([of[metric] for of in drawn], [2.5, 97.5])
@@ -39,13 +41,13 @@ def test_it_is_the_plain_loop_over_drawn_videos(num_videos, most_captions):
 
 
 def test_it_holds_the_value_and_follows_the_seed_and_not_the_block_size(monkeypatch):
-    ranks, owners = make_split(60, 4)
+    ranks, caption_to_video = make_split(60, 4)
     values = metrics_of_ranks(ranks)
-    intervals = bootstrap_intervals(ranks, owners, num_resamples=300)
+    intervals = bootstrap_intervals(ranks, caption_to_video, num_resamples=300)
     assert all(low <= values[metric] <= high for metric, (low, high) in intervals.items())
-    assert bootstrap_intervals(ranks, owners, num_resamples=300, seed=1) != intervals
+    assert bootstrap_intervals(ranks, caption_to_video, num_resamples=300, seed=1) != intervals
     monkeypatch.setattr(module, "MAX_DRAWN_ELEMENTS", 700)
-    assert bootstrap_intervals(ranks, owners, num_resamples=300) == intervals
+    assert bootstrap_intervals(ranks, caption_to_video, num_resamples=300) == intervals
 
 
 def test_a_share_has_the_width_that_theory_says():
@@ -57,9 +59,9 @@ def test_a_share_has_the_width_that_theory_says():
 
 def test_captions_of_a_video_that_agree_add_no_certainty():
     # Ten copies of every caption are no more evidence than one.
-    ranks, owners = make_split(50, 1)
-    one = bootstrap_intervals({"t2v": ranks["t2v"]}, owners)
-    ten = bootstrap_intervals({"t2v": np.repeat(ranks["t2v"], 10)}, np.repeat(owners, 10))
+    ranks, caption_to_video = make_split(50, 1)
+    one = bootstrap_intervals({"t2v": ranks["t2v"]}, caption_to_video)
+    ten = bootstrap_intervals({"t2v": np.repeat(ranks["t2v"], 10)}, np.repeat(caption_to_video, 10))
     assert all(ten[metric] == pytest.approx(one[metric]) for metric in one)
     wide = one["t2v_R@5"][1] - one["t2v_R@5"][0]
     # Taken as 500 videos they would look like more.
@@ -68,8 +70,8 @@ def test_captions_of_a_video_that_agree_add_no_certainty():
 
 
 def test_the_same_ranks_do_not_differ():
-    ranks, owners = make_split(40, 3)
-    for difference in paired_differences(ranks, ranks, owners).values():
+    ranks, caption_to_video = make_split(40, 3)
+    for difference in paired_differences(ranks, ranks, caption_to_video).values():
         assert (difference.difference, difference.low, difference.high) == (0, 0, 0)
         assert difference.better is None and not difference.is_beyond_noise
 
@@ -88,9 +90,12 @@ def test_pairing_finds_what_two_intervals_hide():
 
 
 def test_a_lower_rank_is_better_and_the_order_of_the_two_turns_the_sign():
-    ranks, owners = make_split(200, 2)
+    ranks, caption_to_video = make_split(200, 2)
     worse = {name: of + 5 for name, of in ranks.items()}
-    there, back = paired_differences(ranks, worse, owners), paired_differences(worse, ranks, owners)
+    there, back = (
+        paired_differences(ranks, worse, caption_to_video),
+        paired_differences(worse, ranks, caption_to_video),
+    )
     for metric in ("t2v_R@5", "t2v_MdR", "v2t_MnR"):
         assert (there[metric].better, back[metric].better) == ("first", "second")
         assert (back[metric].low, back[metric].high) == pytest.approx((-there[metric].high, -there[metric].low))

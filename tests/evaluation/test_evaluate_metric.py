@@ -16,7 +16,7 @@ from drl_tvr.evaluation import METRIC_FOLDER
 from drl_tvr.evaluation.metrics import ranks_per_caption, ranks_per_video
 
 
-# What each process runs; importing drl_tvr fails there, as where it isn't installed.
+# The code of each process; importing drl_tvr fails there, as where it is not installed.
 PROCESS = """
 import json, sys
 
@@ -56,27 +56,27 @@ def load(folder, tmp_path: Path):
 def make_matrix(num_captions: int, num_videos: int, levels: int | None, seed: int = 0):
     """Similarities, of a few values where `levels` says how many, and captions of each video in no order."""
     rng = np.random.default_rng(seed)
-    owners = np.concatenate([np.arange(num_videos), rng.integers(0, num_videos, num_captions - num_videos)])
-    owners = rng.permutation(owners)
+    caption_to_video = np.concatenate([np.arange(num_videos), rng.integers(0, num_videos, num_captions - num_videos)])
+    caption_to_video = rng.permutation(caption_to_video)
     similarity = rng.normal(size=(num_captions, num_videos))
     if levels is not None:
         similarity = rng.integers(0, levels, size=similarity.shape).astype(float)
-    similarity[np.arange(num_captions), owners] += 1
-    return similarity, owners
+    similarity[np.arange(num_captions), caption_to_video] += 1
+    return similarity, caption_to_video
 
 
 @pytest.mark.parametrize("levels", [None, 3, 1], ids=["distinct", "ties", "constant"])
 @pytest.mark.parametrize(("num_captions", "num_videos"), [(14, 14), (53, 17)])
 def test_it_gives_the_numbers_of_evaluate_retrieval(num_captions, num_videos, levels, load):
-    similarity, owners = make_matrix(num_captions, num_videos, levels)
+    similarity, caption_to_video = make_matrix(num_captions, num_videos, levels)
     metric = load()
     for start in range(0, num_captions, 8):
-        metric.add_batch(predictions=similarity[start : start + 8], references=owners[start : start + 8])
-    wanted = evaluate_retrieval(similarity, owners)
+        metric.add_batch(predictions=similarity[start : start + 8], references=caption_to_video[start : start + 8])
+    wanted = evaluate_retrieval(similarity, caption_to_video)
     assert metric.compute() == wanted and list(wanted)[0] == "t2v_R@1"
     # The order of rows says nothing, and one call does as well as many.
     order = np.random.default_rng(1).permutation(num_captions)
-    assert metric.compute(predictions=similarity[order], references=owners[order]) == pytest.approx(wanted)
+    assert metric.compute(predictions=similarity[order], references=caption_to_video[order]) == pytest.approx(wanted)
 
 
 def test_tensors_go_in_and_float32_stays_apart(load):
@@ -88,22 +88,22 @@ def test_tensors_go_in_and_float32_stays_apart(load):
 
 
 def test_recall_at_any_k(load):
-    similarity, owners = make_matrix(40, 20, None)
-    ranks = ranks_per_caption(similarity, owners)
-    found = load().compute(predictions=similarity, references=owners, recall_at=[3, 20])
+    similarity, caption_to_video = make_matrix(40, 20, None)
+    ranks = ranks_per_caption(similarity, caption_to_video)
+    found = load().compute(predictions=similarity, references=caption_to_video, recall_at=[3, 20])
     assert [name for name in found if "R@" in name] == ["t2v_R@3", "t2v_R@20", "v2t_R@3", "v2t_R@20"]
     assert found["t2v_R@3"] == pytest.approx(100 * (ranks <= 3).mean()) and found["v2t_R@20"] == 100
 
 
 def test_ranks_give_the_same_as_their_similarities(load):
-    similarity, owners = make_matrix(53, 17, 3)
+    similarity, caption_to_video = make_matrix(53, 17, 3)
     metric = load("ranks")
     for direction, ranks in (
-        ("v2t", ranks_per_video(similarity, owners)),
-        ("t2v", ranks_per_caption(similarity, owners)),
+        ("v2t", ranks_per_video(similarity, caption_to_video)),
+        ("t2v", ranks_per_caption(similarity, caption_to_video)),
     ):
         metric.add_batch(predictions=ranks, references=[direction] * len(ranks))
-    assert metric.compute() == pytest.approx(evaluate_retrieval(similarity, owners))
+    assert metric.compute() == pytest.approx(evaluate_retrieval(similarity, caption_to_video))
     assert list(metric.compute(predictions=[1, 2.5], references=["v2t", "v2t"], recall_at=[2])) == [
         "v2t_R@2",
         "v2t_MdR",
@@ -112,10 +112,10 @@ def test_ranks_give_the_same_as_their_similarities(load):
 
 
 def test_processes_share_the_rows(folder, tmp_path: Path):
-    similarity, owners = make_matrix(31, 9, 4)
+    similarity, caption_to_video = make_matrix(31, 9, 4)
     shares = [np.arange(0, 11), np.arange(11, 17), np.arange(17, 31)]
     for process_id, share in enumerate(shares):
-        np.savez(tmp_path / f"{process_id}.npz", rows=similarity[share], videos=owners[share])
+        np.savez(tmp_path / f"{process_id}.npz", rows=similarity[share], videos=caption_to_video[share])
     running = [
         subprocess.Popen(
             [sys.executable, "-c", PROCESS, folder, str(process_id), "3", str(tmp_path), "31"],
@@ -128,17 +128,17 @@ def test_processes_share_the_rows(folder, tmp_path: Path):
     done = [(*process.communicate(timeout=120), process.returncode) for process in running]
     assert [code for _, _, code in done] == [0, 0, 0], done
     assert [out.strip() for out, _, _ in done[1:]] == ["null", "null"]
-    assert json.loads(done[0][0]) == pytest.approx(evaluate_retrieval(similarity, owners))
+    assert json.loads(done[0][0]) == pytest.approx(evaluate_retrieval(similarity, caption_to_video))
 
 
 @pytest.mark.parametrize(
     ("rows", "videos", "said"),
     [
-        ([[1.0, float("nan")], [1, 2]], [0, 1], r"row 0 \(caption\) with column 1 \(video\) is NaN"),
-        ([[1.0, 2.0], [1.0]], [0, 1], "Row 1 has 1 similarities, row 0 has 2"),
-        ([[1.0, 2.0], [1.0, 3.0]], [0, 2], "Caption 1 belongs to video 2, but there are 2 videos"),
-        ([[1.0, 2.0], [1.0, 3.0]], [0, -1], "Caption 1 belongs to video -1"),
-        ([[1.0, 2.0], [1.0, 3.0]], [0, 0], "Video 1 has no caption"),
+        ([[1.0, float("nan")], [1, 2]], [0, 1], r"Row 0 \(caption\), column 1 \(video\): found NaN"),
+        ([[1.0, 2.0], [1.0]], [0, 1], "Row 1: found 1 similarities, expected 2 as in row 0"),
+        ([[1.0, 2.0], [1.0, 3.0]], [0, 2], "Reference 1: found video 2, expected 0 to 1"),
+        ([[1.0, 2.0], [1.0, 3.0]], [0, -1], "Reference 1: found video -1"),
+        ([[1.0, 2.0], [1.0, 3.0]], [0, 0], "Found no caption for video 1"),
     ],
 )
 def test_a_wrong_row_is_an_error_that_names_it(rows, videos, said, load):
@@ -147,18 +147,18 @@ def test_a_wrong_row_is_an_error_that_names_it(rows, videos, said, load):
 
 
 def test_other_wrong_inputs_are_errors(load):
-    with pytest.raises(ValueError, match="`recall_at` must hold integers from 1, got 0"):
+    with pytest.raises(ValueError, match="`recall_at`: found 0, expected integers of at least 1"):
         load().compute(predictions=[[1.0]], references=[0], recall_at=[0])
     with pytest.raises(ValueError, match="at least one integer"):
         load().compute(predictions=[[1.0]], references=[0], recall_at=[])
-    with pytest.raises(ValueError, match=r"Reference 1 is 0\.[67]"):
+    with pytest.raises(ValueError, match=r"Reference 1: found 0\.[67]"):
         load().compute(predictions=[[1.0], [2.0]], references=[0, 0.7])
     assert load().compute(predictions=[[1.0]], references=[0], recall_at=5)["t2v_R@5"] == 100
     with pytest.raises(ValueError, match="Found 1 captions, expected 2"):
         load().compute(predictions=[[1.0]], references=[0], expected_captions=2)
-    with pytest.raises(ValueError, match="Rank 1 is 0.5, expected at least 1"):
+    with pytest.raises(ValueError, match="Rank 1: found 0.5, expected at least 1"):
         load("ranks").compute(predictions=[1, 0.5], references=["t2v", "t2v"])
-    with pytest.raises(ValueError, match="Direction 0 is 'x', expected one of"):
+    with pytest.raises(ValueError, match="Reference 0: found 'x', expected one of"):
         load("ranks").compute(predictions=[1], references=["x"])
-    with pytest.raises(ValueError, match="The configuration is 'rows'"):
+    with pytest.raises(ValueError, match="`config_name`: found 'rows', expected one of"):
         load("rows")

@@ -51,11 +51,11 @@ def test_it_is_the_plain_double_loop(num_captions, num_videos, levels):
     if levels is not None:
         similarity = rng.integers(0, levels, size=similarity.shape).astype(float)
     # Every video has a caption, the others fall anywhere, in no order.
-    owners = np.concatenate([np.arange(num_videos), rng.integers(0, num_videos, num_captions - num_videos)])
-    owners = rng.permutation(owners)
-    metrics = evaluate_retrieval(similarity, owners)
+    caption_to_video = np.concatenate([np.arange(num_videos), rng.integers(0, num_videos, num_captions - num_videos)])
+    caption_to_video = rng.permutation(caption_to_video)
+    metrics = evaluate_retrieval(similarity, caption_to_video)
     assert list(metrics) == NAMES
-    assert metrics == pytest.approx(loop_metrics(similarity.tolist(), owners.tolist()), abs=1e-9)
+    assert metrics == pytest.approx(loop_metrics(similarity.tolist(), caption_to_video.tolist()), abs=1e-9)
 
 
 def test_three_captions_of_two_videos_by_hand():
@@ -105,10 +105,10 @@ def test_infinite_scores_are_ranked():
 def test_tensors_and_arrays_give_the_same(dtype):
     torch.manual_seed(0)
     similarity = torch.randn(9, 4).to(dtype)
-    owners = [0, 1, 2, 3, 0, 1, 2, 3, 0]
-    wanted = evaluate_retrieval(similarity.double().numpy(), owners)
-    assert evaluate_retrieval(similarity.requires_grad_(), torch.tensor(owners)) == wanted
-    assert evaluate_retrieval(similarity.tolist(), np.array(owners)) == wanted
+    caption_to_video = [0, 1, 2, 3, 0, 1, 2, 3, 0]
+    wanted = evaluate_retrieval(similarity.double().numpy(), caption_to_video)
+    assert evaluate_retrieval(similarity.requires_grad_(), torch.tensor(caption_to_video)) == wanted
+    assert evaluate_retrieval(similarity.tolist(), np.array(caption_to_video)) == wanted
 
 
 def test_scores_that_differ_in_the_last_digit_of_a_double_are_no_tie():
@@ -127,7 +127,7 @@ def test_nan_is_an_error_that_says_where(row, column):
 
 
 @pytest.mark.parametrize(
-    ("shape", "owners", "said"),
+    ("shape", "caption_to_video", "said"),
     [
         ((3,), [0, 0, 0], r"found shape \(3,\), expected \(num_captions, num_videos\), both at least 1"),
         ((2, 2, 2), [0, 1], r"found shape \(2, 2, 2\)"),
@@ -143,9 +143,9 @@ def test_nan_is_an_error_that_says_where(row, column):
         ((3, 4), [0, 1, 3], r"found no caption for video 2 \(one of 1 such videos\)"),
     ],
 )
-def test_what_does_not_fit_is_an_error(shape, owners, said):
+def test_what_does_not_fit_is_an_error(shape, caption_to_video, said):
     with pytest.raises(ValueError, match=said):
-        evaluate_retrieval(np.zeros(shape), owners)
+        evaluate_retrieval(np.zeros(shape), caption_to_video)
 
 
 def test_twin_accuracy_by_hand():
@@ -167,7 +167,7 @@ def test_a_model_blind_to_order_gets_half_of_the_twins():
     similarity = half.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1)
     twins = [(0, 1), (2, 3), (4, 5), (6, 7)]
     assert twin_accuracy(similarity, None, twins) == {"t2v_twin_accuracy": 50.0, "v2t_twin_accuracy": 50.0}
-    # And one that only hears the order of the words still can't tell the two videos of a pair apart.
+    # A model that uses only the order of the words cannot distinguish the two videos of a pair either.
     similarity = torch.randn(8, 4).repeat_interleave(2, dim=1)
     assert twin_accuracy(similarity, None, twins)["t2v_twin_accuracy"] == 50.0
 

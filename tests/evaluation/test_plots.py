@@ -26,7 +26,7 @@ def write_run(folder: Path, history) -> Path:
 
 
 def colors(path: Path) -> set[tuple[int, int, int]]:
-    """The colours of at least 40 pixels."""
+    """Return the colours of at least 40 pixels."""
     with Image.open(path) as image:
         assert image.format == "PNG" and min(image.size) > 400
         pixels, counts = np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0, return_counts=True)

@@ -1,4 +1,4 @@
-"""Result files: what is written is read back, what isn't a result is refused, and what can't be compared is named."""
+"""Result files: a saved result loads, another file is refused, and results that cannot be compared are named."""
 
 import copy
 import json
@@ -20,20 +20,22 @@ from drl_tvr.evaluation import (
 from drl_tvr.evaluation.results import score_ranks
 
 
-OWNERS = [0, 2, 1, 1, 3, 4, 5, 0]
+CAPTION_TO_VIDEO = [0, 2, 1, 1, 3, 4, 5, 0]
 
 
 def build(seed: int = 0, gain: float = 1.0) -> EvaluationResult:
     """A result on 8 captions of 6 videos, with a normalisation."""
     similarity = np.random.default_rng(seed).normal(size=(8, 6))
-    similarity[np.arange(8), OWNERS] += gain
-    ranks = rank_both_ways(similarity, OWNERS)
+    similarity[np.arange(8), CAPTION_TO_VIDEO] += gain
+    ranks = rank_both_ways(similarity, CAPTION_TO_VIDEO)
     data = {"benchmark": "msvd", "split": "test", "protocol": "p", "queries_sha256": "aa", "videos_sha256": "bb"}
     counts = {"num_captions": 8, "expected_captions": 9, "num_videos": 6, "expected_videos": 6}
     model = {"name": f"outputs/model{seed}", "sha256": {"model.safetensors": str(seed)}, "fps": 1.0}
-    result = make_result(ranks, OWNERS, {**data, **counts}, model, {"torch": "2"}, {"t2v_twin_accuracy": 50.0})
-    assert result.metrics == {**evaluate_retrieval(similarity, OWNERS), "t2v_twin_accuracy": 50.0}
-    scores = score_ranks({"t2v": ranks["t2v"]}, OWNERS)
+    result = make_result(
+        ranks, CAPTION_TO_VIDEO, {**data, **counts}, model, {"torch": "2"}, {"t2v_twin_accuracy": 50.0}
+    )
+    assert result.metrics == {**evaluate_retrieval(similarity, CAPTION_TO_VIDEO), "t2v_twin_accuracy": 50.0}
+    scores = score_ranks({"t2v": ranks["t2v"]}, CAPTION_TO_VIDEO)
     result.normalized["qb-norm"] = {"needs": "train captions", "settings": {"temperature": 0.05}, **scores}
     return result
 
@@ -43,7 +45,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path):
     path = result.save(tmp_path / "a.json")
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]  # nothing temporary stays
     loaded = EvaluationResult.load(path)
-    assert (loaded.metrics, loaded.ranks, loaded.caption_to_video) == (result.metrics, result.ranks, OWNERS)
+    assert (loaded.metrics, loaded.ranks, loaded.caption_to_video) == (result.metrics, result.ranks, CAPTION_TO_VIDEO)
     assert (loaded.data, loaded.model, loaded.versions) == (result.data, result.model, result.versions)
     assert {name: tuple(ends) for name, ends in loaded.intervals.items()} == result.intervals
     assert loaded.name == "model0" and list(loaded.normalized) == ["qb-norm"]
@@ -71,7 +73,7 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path):
             {"caption_to_video": [0, 2, 1, 1, 3, 5, 5, 0]},
             r"`caption_to_video`: found \[0, 2, 1, 1, 3\] ..., exp",
         ),
-        ({"caption_to_video": OWNERS[:-1]}, "`ranks.t2v`: found 8, expected 7 ranks"),
+        ({"caption_to_video": CAPTION_TO_VIDEO[:-1]}, "`ranks.t2v`: found 8, expected 7 ranks"),
         ({"data": {"benchmark": "msvd"}}, "`data.split`: found None, expected a text"),
         ({"model": {}}, "`model.name`: found None, expected a text"),
         ({("ranks", "t2v", 3): 7}, r"`ranks.t2v\[3\]`: found 7, expected a number from 1 to 6"),
@@ -83,7 +85,7 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path):
         ({("normalized", "qb-norm"): {}}, "`normalized.qb-norm`, `metrics`: found NoneType, expected a dict"),
     ],
 )
-def test_a_file_that_is_no_result_is_an_error_that_names_file_and_field(change, said, tmp_path: Path):
+def test_an_invalid_result_is_an_error_that_names_file_and_field(change, said, tmp_path: Path):
     path = build().save(tmp_path / "a.json")
     content = json.loads(path.read_text())
     for key, value in change.items():

@@ -69,7 +69,7 @@ def run_client(
 
 
 def ask_client(code: str, hub: Hub, home: Path, **kwargs) -> dict:
-    """What the code prints on its last line, as JSON."""
+    """Run code and parse the last line that it prints as JSON."""
     done = run_client(code, hub, home, **kwargs)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])

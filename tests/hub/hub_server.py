@@ -246,7 +246,7 @@ class Handler(BaseHTTPRequestHandler):
 
     @route("POST", "/api/validate-yaml")
     def validate_yaml(self, body):
-        """Metadata must be YAML, and a model index what the Hub can show."""
+        """Check that metadata is YAML, and that the Hub can show the model index."""
         found = re.match(r"---\n(.*?)\n---\n", json.loads(body)["content"], re.DOTALL)
         errors = []
         try:
@@ -290,7 +290,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"transfer": "basic", "objects": objects}
 
     def sign(self, oid: str) -> str:
-        """What lets a storage address be used without a token, as the Hub's storage does."""
+        """Sign a storage address, so that it can be used without a token, as in the Hub's storage."""
         return hashlib.sha256(f"{id(self.server)} {oid}".encode()).hexdigest()
 
     @route("PUT", f"/lfs/{REPO}/(?P<oid>[0-9a-f]+)", "lfs")
