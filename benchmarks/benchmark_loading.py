@@ -1,9 +1,9 @@
-"""Times `load_benchmark` on files of MSR-VTT's size: 10,000 videos in subfolders and 200,000 captions, made for it.
+"""Time `load_benchmark` on generated files of MSR-VTT's size: 10,000 videos in subfolders and 200,000 captions.
 
     python benchmarks/benchmark_loading.py [FOLDER]
 
 The captions are random words, about as long as MSR-VTT's; the videos are empty files, since loading only asks whether
-they are there. Prints CPU seconds of one process for each split, and how many captions a second that is.
+they exist. Prints CPU seconds of one process for each split, and captions per CPU second.
 """
 
 import argparse
@@ -21,7 +21,7 @@ NUM_CAPTIONS = 20
 
 
 def write_files(folder: Path) -> None:
-    """MSR-VTT's JSON and files under its names."""
+    """Write MSR-VTT's JSON, and empty files with the names of its videos."""
     rng = random.Random(0)
     words = ["".join(rng.choices("abcdefghijklmnoprstuvw", k=rng.randint(1, 7))) for _ in range(5000)]
     videos, sentences = [], []
@@ -39,6 +39,7 @@ def write_files(folder: Path) -> None:
 
 
 def main() -> None:
+    """Time each split and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", nargs="?", type=Path, help="a folder with MSR-VTT's own files instead")
     folder = parser.parse_args().folder

@@ -1,10 +1,10 @@
-"""Measures how many clips a second a worker gets: by decoding each time, the official way, and from the frame store.
+"""Measure how many videos per second a worker reads: the official way, by decoding, and from the frame store.
 
     python benchmarks/decoding.py                      # 40 clips of the bundled benchmark
     python benchmarks/decoding.py FOLDER --size 224    # the videos of a folder
 
-One process with one thread does all of it, as a worker of a `DataLoader` would. Every way goes over the same files,
-one after the other, several times. What is read is copied, so that every byte of it is touched.
+One process with one thread does all of it, as a worker of a `DataLoader` would. Every way reads the same files, one
+after the other, several times. The frames are copied, so that every byte is read.
 """
 
 import argparse
@@ -33,13 +33,13 @@ from drl_tvr.data.frame_store import StoredFrames, load_frames
 from drl_tvr.model.video_decoding import VideoDecodeError, decode_video
 
 
-LONG = (9.9, 30.0)  # seconds; a clip "of 10 s" often has a frame or two less
+LONG_SECONDS = (9.9, 30.0)  # a video "of 10 s" often has a frame or two less
 
 
 def find_clips(
     folder: Path | None, num_clips: int, processor: DRLVideoProcessor
 ) -> tuple[dict[str, float], list[str]]:
-    """Each clip's path and length in seconds, and what was left out and why."""
+    """Return each clip's path and length in seconds, and the files that were left out, with the reason."""
     if folder is None:
         paths = load_benchmark("moving-shapes", split="test").videos["path"][:]
     else:
@@ -52,19 +52,19 @@ def find_clips(
         except VideoDecodeError as error:
             left_out.append(f"{Path(path).name} ({error.code})")
     if not clips:
-        raise SystemExit(f"{folder}: found no video that decodes")
+        raise SystemExit(f"{folder}: found no video that decodes, expected at least one.")
     return clips, left_out
 
 
 def decode(path: str, processor: DRLVideoProcessor, backend: str) -> torch.Tensor:
-    """Decode, sample, resize and crop to uint8."""
+    """Decode, sample, resize and crop a video to uint8."""
     frames, _ = decode_video(path, processor.fps, processor.max_frames, backend=backend)
     inputs = processor([frames], do_sample_frames=False, do_rescale=False, do_normalize=False)
     return inputs["pixel_values_videos"][0].contiguous()
 
 
 def decode_officially(path: str, processor: DRLVideoProcessor) -> torch.Tensor:
-    """The recipe of the official code: a PIL image a frame, bicubic resize, centre crop, float32, normalised."""
+    """Read a video as the official code does: one PIL image per frame, bicubic resize, centre crop, float32."""
     size = processor.crop_size["height"]
     transform = transforms.Compose(
         [
@@ -79,19 +79,19 @@ def decode_officially(path: str, processor: DRLVideoProcessor) -> torch.Tensor:
 
 
 def normalise(pixels: torch.Tensor, processor: DRLVideoProcessor) -> torch.Tensor:
-    """What the model does with stored pixels, here on the CPU."""
+    """Normalise stored pixels as the model does, here on the CPU."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (processor.image_mean, processor.image_std))
     return (pixels.float() / 255 - mean) / std
 
 
 def evict(file: Path) -> None:
-    """Drop a file from the system's memory, so that the next read comes from the disk."""
+    """Drop a file from the system's memory, so that it is read from the disk next time."""
     with open(file, "rb") as opened:
         os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def measure(read: Callable[[int], torch.Tensor], num_clips: int) -> list[float]:
-    """Seconds for each clip."""
+    """Return the seconds that each clip takes."""
     seconds = []
     for index in range(num_clips):
         start = time.perf_counter()
@@ -101,17 +101,17 @@ def measure(read: Callable[[int], torch.Tensor], num_clips: int) -> list[float]:
 
 
 def rate(runs: list[list[float]], chosen: list[int]) -> list[float]:
-    """Clips a second over the chosen clips, for each run."""
+    """Return clips per second over the chosen clips, for each run."""
     return [len(chosen) / sum(seconds[index] for index in chosen) for seconds in runs]
 
 
 def cell(values: list[float], digits: int = 1) -> str:
-    """Median and range."""
+    """Format the median and the range."""
     return f"{median(values):,.{digits}f} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
 
 
 def machine() -> str:
-    """The processor and the versions that matter."""
+    """Describe the CPU and the versions of the libraries."""
     model = platform.machine()
     if Path("/proc/cpuinfo").is_file():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -123,7 +123,7 @@ def machine() -> str:
 
 
 def command() -> str:
-    """This command, as it would be typed."""
+    """Return this command as it would be typed."""
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
@@ -131,11 +131,11 @@ def main() -> None:
     """Measure all ways and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="folder of videos; by default the bundled benchmark")
-    parser.add_argument("--size", type=int, default=224, help="pixels a side")
+    parser.add_argument("--size", type=int, default=224, help="pixels per side")
     parser.add_argument("--fps", type=float, default=1.0, help="frames to take per second")
-    parser.add_argument("--max_frames", type=int, default=12, help="most frames of a clip")
-    parser.add_argument("--num_clips", type=int, default=40, help="most clips")
-    parser.add_argument("--runs", type=int, default=5, help="times over all clips")
+    parser.add_argument("--max_frames", type=int, default=12, help="maximum number of frames of a clip")
+    parser.add_argument("--num_clips", type=int, default=40, help="maximum number of clips")
+    parser.add_argument("--runs", type=int, default=5, help="number of times that all clips are read")
     args = parser.parse_args()
     hf_logging.set_verbosity_error()
     described = machine()
@@ -149,7 +149,7 @@ def main() -> None:
     clips, left_out = find_clips(args.folder, args.num_clips, processor)
     paths = list(clips)
     chosen = {"all": list(range(len(paths)))}
-    long = [index for index, length in enumerate(clips.values()) if LONG[0] <= length <= LONG[1]]
+    long = [index for index, length in enumerate(clips.values()) if LONG_SECONDS[0] <= length <= LONG_SECONDS[1]]
     if long:
         chosen["10 to 30 s"] = long
 
@@ -184,7 +184,7 @@ def main() -> None:
         rates = [rate(runs[way], indices) for indices in chosen.values()]
         official = median(rate(runs[next(iter(ways))], list(chosen.values())[-1]))
         print(f"| {way} | {' | '.join(map(cell, rates))} | {median(rates[-1]) / official:,.1f} |")
-    print(f"\nMedian and range of {args.runs} runs; {size / 1e6:.2f} MB a clip in the store.")
+    print(f"\nMedian and range of {args.runs} runs; {size / 1e6:.2f} MB per clip in the store.")
     for way in decoding:
         for title, indices in chosen.items():
             slow, quick = ([median(run[i] for run in runs[name]) for i in indices] for name in (way, "store"))
@@ -192,21 +192,21 @@ def main() -> None:
             least = Path(paths[indices[times.index(min(times))]]).name
             print(
                 f"Clip by clip ({title}), the store is {cell(times, 0)} times as fast as `{way}`: median and range; "
-                f"the least for {least}."
+                f"the smallest factor is that of {least}."
             )
     if not is_torchcodec_usable(decode="video"):
         print("torchcodec is not usable here: it or FFmpeg's libraries are missing.")
     if left_out:
-        print(f"Left out, since they are no videos or broken: {', '.join(left_out)}.")
+        print(f"Left out, because they are not videos or damaged: {', '.join(left_out)}.")
     print(f"Machine: {described}. Command:\n\n```bash\n{command()}\n```")
 
 
 def check(frames: StoredFrames, paths: list[str], processor: DRLVideoProcessor) -> None:
-    """Stop if the ways do not give the same clip: a quick wrong one is no measurement."""
+    """Stop when the ways do not return the same frames: the speed of wrong frames means nothing."""
     backend = "torchcodec" if is_torchcodec_usable(decode="video") else "pyav"
     for index, path in enumerate(paths):
         if not torch.equal(frames[index], decode(path, processor, backend)):
-            raise SystemExit(f"{path}: the store gives other frames than {backend}")
+            raise SystemExit(f"{path}: found other frames in the store, expected those of {backend}.")
 
 
 if __name__ == "__main__":

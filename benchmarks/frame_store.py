@@ -1,11 +1,11 @@
-"""Measures ways to keep decoded frames: bytes, speed, and what a lossy one costs in pixels and in retrieval.
+"""Measure ways to store decoded frames: bytes, speed, and the loss in pixels and in retrieval of lossy ones.
 
     python benchmarks/frame_store.py --size 64 --fps 2                     # 60 clips of the bundled benchmark
     python benchmarks/frame_store.py --model outputs/moving-shapes         # its whole test split, with the metric
     python benchmarks/frame_store.py FOLDER                                # the videos of a folder, 224 pixels
 
-One process with one thread. Reading ends with uint8 pixels of shape (num_frames, 3, size, size), every byte touched,
-and comes from the system's memory. Writing includes the disk: each format's bytes are synced.
+One process with one thread. Reading returns uint8 pixels of shape (num_frames, 3, size, size), copied so that every
+byte is read, from the system's memory. Writing includes the disk: the bytes of each format are synced.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def write_store(clips: list[torch.Tensor], folder: Path, paths: list[str], setti
 
 
 def write_rows(clips: list[torch.Tensor], folder: Path, codec: str | None) -> Callable:
-    """Raw pixels in one Arrow file, as `Dataset.map` writes it; compressed where a codec is named."""
+    """Write raw pixels to one Arrow file, as `Dataset.map` does; compressed when a codec is named."""
 
     def row(pixels: torch.Tensor) -> dict:
         content = pixels.numpy().tobytes()
@@ -73,7 +73,7 @@ def write_rows(clips: list[torch.Tensor], folder: Path, codec: str | None) -> Ca
 
 
 def write_images(clips: list[torch.Tensor], folder: Path, options: dict) -> Callable:
-    """An encoded image a frame, in one Arrow file."""
+    """Write one encoded image per frame to one Arrow file."""
 
     def encode(frame: torch.Tensor) -> bytes:
         target = io.BytesIO()
@@ -102,14 +102,14 @@ def write_table(rows, folder: Path, features: Features) -> Dataset:
 
 
 def psnr(clips: list[torch.Tensor], read: Callable) -> str:
-    """Peak signal-to-noise ratio in dB over the pixels of all clips."""
+    """Format the peak signal-to-noise ratio in dB over the pixels of all clips."""
     errors = [(read(index).float() - pixels.float()).square().mean().item() for index, pixels in enumerate(clips)]
     error = float(np.mean(errors))
     return "exact" if error == 0 else f"{10 * math.log10(255**2 / error):.1f}"
 
 
 def recall(model: DRLModel, processor: DRLProcessor, clips: list[torch.Tensor]) -> str:
-    """R@1 in percent on the test split, text to video and video to text."""
+    """Format R@1 in percent on the test split, text to video and video to text."""
     data = load_benchmark("moving-shapes", split="test")
     collate = RetrievalCollator(processor)
     captions = CaptionDataset(data.captions["caption"][:])
@@ -123,15 +123,15 @@ def main() -> None:
     """Measure all formats and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="folder of videos; by default the bundled benchmark")
-    parser.add_argument("--model", type=Path, help="model trained on the bundled benchmark, whose settings are taken")
-    parser.add_argument("--size", type=int, default=224, help="pixels a side")
+    parser.add_argument("--model", type=Path, help="model trained on the bundled benchmark; its settings are used")
+    parser.add_argument("--size", type=int, default=224, help="pixels per side")
     parser.add_argument("--fps", type=float, default=1.0, help="frames to take per second")
-    parser.add_argument("--max_frames", type=int, default=12, help="most frames of a clip")
-    parser.add_argument("--num_clips", type=int, default=60, help="most clips")
-    parser.add_argument("--runs", type=int, default=5, help="times over all clips")
+    parser.add_argument("--max_frames", type=int, default=12, help="maximum number of frames of a clip")
+    parser.add_argument("--num_clips", type=int, default=60, help="maximum number of clips")
+    parser.add_argument("--runs", type=int, default=5, help="number of times that all clips are read")
     args = parser.parse_args()
     if args.model and args.folder:
-        parser.error("--model is for the bundled benchmark, found a folder of videos too")
+        parser.error("--model: found a folder of videos too, expected the bundled benchmark alone.")
     hf_logging.set_verbosity_error()
     described = machine()
     torch.set_num_threads(1)
@@ -145,7 +145,7 @@ def main() -> None:
     paths = list(paths)
 
     formats = {
-        "uint8, a file a clip (the store)": None,
+        "uint8, one file per clip (the store)": None,
         "uint8, Arrow": None,
         "uint8 with zstd, Arrow": "zstd",
     } | CODECS
@@ -154,7 +154,7 @@ def main() -> None:
         frames = load_frames(videos, video_processor, Path(root) / "decoded", num_processes=1)
         clips = [pixels.clone() for pixels in frames]
         raw = sum(pixels.numel() for pixels in clips)
-        header = "| format | kB a clip | % of raw | written clips/s | read clips/s | PSNR, dB |"
+        header = "| format | kB per clip | % of raw | written clips/s | read clips/s | PSNR, dB |"
         print(header + (" R@1, t2v / v2t |" if args.model else ""))
         print("|---|---:|---:|---:|---:|---:|" + ("---:|" if args.model else ""))
         for index, (name, options) in enumerate(formats.items()):
@@ -175,12 +175,11 @@ def main() -> None:
             if args.model:
                 cells.append(recall(model, processor, [read(row) for row in range(len(clips))]))
             print(f"| {name} | {' | '.join(cells)} |", flush=True)
-    what = (
-        f"{len(paths)} clips of {raw / len(clips) / 1e3:,.0f} kB, {video_processor.crop_size['height']} pixels a side"
-    )
+    side_length = video_processor.crop_size["height"]
+    what = f"{len(paths)} clips of {raw / len(clips) / 1e3:,.0f} kB, {side_length} pixels per side"
     print(f"\n{what}; reading: median and range of {args.runs} runs.")
     if left_out:
-        print(f"Left out, since they are no videos or broken: {', '.join(left_out)}.")
+        print(f"Left out, because they are not videos or damaged: {', '.join(left_out)}.")
     print(f"Machine: {described}. Command:\n\n```bash\n{command()}\n```")
 
 

@@ -75,7 +75,7 @@ class StoredFrames(Sequence):
         except (OSError, SafetensorError) as error:
             raise FrameStoreError(
                 f"{file}: found no whole file ({error}), expected stored frames. Run the same command again: it "
-                "decodes what is not whole."
+                "decodes this video again."
             ) from error
 
 

@@ -73,8 +73,8 @@ def load_benchmark(
     >>> from drl_tvr import load_benchmark
 
     >>> data = load_benchmark("captions.csv")
-    >>> data.videos["video_id"][:], data.caption_to_video
-    (['clip.mp4', 'other.mp4'], [0, 1])
+    >>> len(data.videos), data.caption_to_video
+    (2, [0, 1])
     >>> data = load_benchmark("msrvtt-9k", "data/msrvtt", "test", allow_missing=True)  # doctest: +SKIP
     >>> data.provenance["num_videos"], data.provenance["expected_videos"]  # doctest: +SKIP
     (998, 1000)

@@ -23,7 +23,7 @@ def load(root: str | os.PathLike | None, split: str, hold_out: bool, allow_missi
         root (`str` or `os.PathLike`): Folder of the annotation files and videos.
         split (`str`): `"train"`, `"validation"` or `"test"`, which is val_1.
         hold_out (`bool`): Whether 500 training videos are the validation split.
-        allow_missing (`bool`): Whether to go on without what is missing.
+        allow_missing (`bool`): Whether to go on when files or captions are missing.
 
     Returns:
         [`RetrievalData`]: One paragraph per video, and the whole file of each video.

@@ -33,7 +33,7 @@ def load(name: str, root: str | os.PathLike | None, split: str, allow_missing: b
             the latter adds them.
         root (`str` or `os.PathLike`): Folder of the annotation files and videos.
         split (`str`): `"train"`, `"validation"` or `"test"`.
-        allow_missing (`bool`): Whether to go on without what is missing.
+        allow_missing (`bool`): Whether to go on when files or captions are missing.
 
     Returns:
         [`RetrievalData`]: One paragraph per video, and the first 31 seconds of each video.

@@ -27,7 +27,7 @@ def load(root: str | os.PathLike | None, split: str, allow_missing: bool) -> Ret
     Args:
         root (`str` or `os.PathLike`): Folder of the annotation files and videos.
         split (`str`): `"train"`, `"validation"` or `"test"`.
-        allow_missing (`bool`): Whether to go on without what is missing.
+        allow_missing (`bool`): Whether to go on when files or captions are missing.
 
     Returns:
         [`RetrievalData`]: One caption per row. The files are cut already, so there is no start and no end.

@@ -50,7 +50,7 @@ def load_1ka(
         root (`str` or `os.PathLike`): Folder of the annotation files and videos.
         split (`str`): `"train"`, `"validation"` or `"test"`.
         hold_out (`bool`): Whether 500 training videos are the validation split.
-        allow_missing (`bool`): Whether to go on without what is missing.
+        allow_missing (`bool`): Whether to go on when files or captions are missing.
 
     Returns:
         [`RetrievalData`]: One caption per video in the test split, all 20 in the others.
@@ -76,7 +76,7 @@ def load_full(root: str | os.PathLike | None, split: str, allow_missing: bool) -
     Args:
         root (`str` or `os.PathLike`): Folder of the annotation files and videos.
         split (`str`): `"train"`, `"validation"` or `"test"`.
-        allow_missing (`bool`): Whether to go on without what is missing.
+        allow_missing (`bool`): Whether to go on when files or captions are missing.
 
     Returns:
         [`RetrievalData`]: All 20 captions per video.
@@ -99,7 +99,7 @@ def load_full(root: str | os.PathLike | None, split: str, allow_missing: bool) -
 def official_split(
     files: AnnotationFiles, name: str, part: str, video_ids: list[str], pairs: list[tuple[str, str]]
 ) -> OfficialSplit:
-    """Complete what was read with the numbers and the protocol of a split."""
+    """Add the expected numbers and the protocol to the videos and captions of a split."""
     return OfficialSplit.from_files(
         files,
         part=part,

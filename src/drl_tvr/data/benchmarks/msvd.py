@@ -22,7 +22,7 @@ def load(root: str | os.PathLike | None, split: str, allow_missing: bool) -> Ret
     Args:
         root (`str` or `os.PathLike`): Folder of the annotation files and videos.
         split (`str`): `"train"`, `"validation"` or `"test"`.
-        allow_missing (`bool`): Whether to go on without what is missing.
+        allow_missing (`bool`): Whether to go on when files or captions are missing.
 
     Returns:
         [`RetrievalData`]: 18 to 81 captions per video.

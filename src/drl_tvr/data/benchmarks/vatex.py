@@ -41,7 +41,7 @@ def load(name: str, root: str | os.PathLike | None, split: str, allow_missing: b
             videos; with `-trimmed`, start and end are taken from the ids, for files that are whole source videos.
         root (`str` or `os.PathLike`): Folder of the annotation files and videos.
         split (`str`): `"train"`, `"validation"` or `"test"`.
-        allow_missing (`bool`): Whether to go on without what is missing.
+        allow_missing (`bool`): Whether to go on when files or captions are missing.
 
     Returns:
         [`RetrievalData`]: Ten captions per video.
