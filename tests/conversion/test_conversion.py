@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer
 
 from drl_tvr import CheckpointError, DRLConfig, DRLModel, DRLProcessor, convert_checkpoint
-from drl_tvr.cli import main
 from drl_tvr.conversion.original_names import original_names
+from drl_tvr_cli import main
 
 
 WIDTH, VOCAB, CONTEXT = 64, 30, 10
@@ -566,7 +566,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(tmp_path: Path):
     """A limit on the size of files stands in for it: the same error reaches the writer."""
     save(official_state(), tmp_path / "best.pth")
     script = (
-        "import resource, signal, sys; from drl_tvr.cli import main; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "import resource, signal, sys; from drl_tvr_cli import main; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); sys.exit(main(['convert', 'best.pth', 'out']))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
@@ -590,7 +590,7 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pyt
 
 def test_the_command_converts_and_names_what_is_wrong(tmp_path: Path):
     save(official_state("ti", "none"), tmp_path / "pytorch_model.bin.0")
-    command = [sys.executable, "-m", "drl_tvr.cli", "convert", "pytorch_model.bin.0", "out"]
+    command = [sys.executable, "-m", "drl_tvr_cli", "convert", "pytorch_model.bin.0", "out"]
 
     def run(*flags: str) -> subprocess.CompletedProcess:
         return subprocess.run([*command, *flags], cwd=tmp_path, capture_output=True, text=True)
@@ -598,7 +598,7 @@ def test_the_command_converts_and_names_what_is_wrong(tmp_path: Path):
     done = run()
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.endswith(
-        "drl-tvr convert: pytorch_model.bin.0: no name tells 'dp' from 'ti': say which by `interaction`.\n"
+        "drl-tvr: error: pytorch_model.bin.0: no name tells 'dp' from 'ti': say which by `interaction`.\n"
     )
     done = run("--interaction", "ti", "--cdcr", "argmax", "--cdcr-alpha-diagonal", "0.16")
     assert done.returncode == 0, done.stderr

@@ -12,9 +12,9 @@ from hub_server import Hub, serve_hub
 from huggingface_hub import HfApi
 
 from drl_tvr import DRLConfig, DRLModel, DRLProcessor, DRLTrainer, DRLTrainingArguments, load_benchmark
-from drl_tvr.cli import main
 from drl_tvr.evaluation import describe_data, describe_model, make_result
 from drl_tvr.hub import PublishError, push_checkpoint, sampling_of, write_model_card
+from drl_tvr_cli import main
 
 
 TEXTS = ["a dog runs", "the cat sleeps on a wall"]
@@ -236,7 +236,7 @@ def test_a_token_is_needed_and_a_wrong_one_refused(client, hub, save, monkeypatc
         monkeypatch.setenv("HF_TOKEN", token) if token else monkeypatch.delenv("HF_TOKEN")
         assert main(["push", str(folder), repo]) == 1
         error = capsys.readouterr().err
-        assert "drl-tvr push: " in error and said in error and "Traceback" not in error
+        assert "drl-tvr: error: " in error and said in error and "Traceback" not in error
         assert "alice/locked" not in hub.repos
 
 
@@ -275,7 +275,7 @@ def test_offline_is_an_error_that_says_so(hub, save, tmp_path):
     folder = save()
     code = f"""
 import json
-from drl_tvr.cli import main
+from drl_tvr_cli import main
 from drl_tvr import DRLModel
 status = main(["push", {str(folder)!r}, "alice/offline"])
 try:
@@ -287,7 +287,9 @@ except OSError as error:
     done = run_client(code, hub, tmp_path / "home", package=True, token="hf_alice", HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     status, loading = json.loads(done.stdout.splitlines()[-1])
-    assert status == 1 and "drl-tvr push: Nothing is published to alice/offline: HF_HUB_OFFLINE is set" in done.stderr
+    assert (
+        status == 1 and "drl-tvr: error: Nothing is published to alice/offline: HF_HUB_OFFLINE is set" in done.stderr
+    )
     assert "offline" in loading.lower() or "connect" in loading
     assert len(hub.log) == seen
 
@@ -336,7 +338,7 @@ def name_shard(folder: Path, shard: str) -> None:
         (lambda folder: change_json(folder, "config.json", model_type="clip"), "`model_type` is 'clip'"),
         (lambda folder: change_json(folder, "config.json", projection_dim=48), "does not load"),
         (lambda folder: change_json(folder, "config.json", token_weight_depth=3), "the weights are not those of conf"),
-        (shuffle_weights, "1 missing keys, text_projection.weight for one"),
+        (shuffle_weights, "1 missing keys, e.g. text_projection.weight"),
         (lambda folder: (folder / "processor_config.json").unlink(), "has no processor_config.json"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer"),
         (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), "Pickles are not publ"),
