@@ -64,21 +64,21 @@ def test_the_doctor_names_what_a_table_lacks(folder: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ([".", "--json", "no/such/folder/report.json"], "no file in a folder that exists"),
-        ([".", "--json", "."], "no file in a folder that exists"),
-        ([".", "--root", "x"], "--root and --split are for a benchmark"),
-        ([".", "--split", "test"], "--root and --split are for a benchmark"),
+        ([".", "--json", "no/such/folder/report.json"], "found no folder no/such/folder"),
+        ([".", "--json", "."], "found a folder"),
+        ([".", "--root", "x"], "`root` and `split`: found the target ., expected a benchmark"),
+        ([".", "--split", "test"], "`root` and `split`: found the target ., expected a benchmark"),
         (["msrvtt-9k", "--root", "nowhere"], "nowhere"),
         ([".", "--fps", "0"], "`fps` must be above 0"),
-        ([".", "--num-workers", "0"], "`num_workers` must be at least 1"),
-        ([".", "--time-limit", "-1"], "`time_limit` must be above 0"),
+        ([".", "--num-workers", "0"], "`num_workers`: found 0, expected at least 1"),
+        ([".", "--time-limit", "-1"], "`time_limit`: found -1.0, expected a number of seconds above 0"),
     ],
 )
 def test_a_wrong_input_is_one_line(flags, said, folder: Path, monkeypatch, capsys: pytest.CaptureFixture):
     monkeypatch.chdir(folder)
     assert main(["doctor", *flags]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("drl-tvr doctor: ") and said in error and "Traceback" not in error
+    assert error.startswith("drl-tvr: error: ") and said in error and "Traceback" not in error
 
 
 def test_the_command_is_installed(folder: Path):
@@ -88,5 +88,3 @@ def test_the_command_is_installed(folder: Path):
     assert "1 videos, 0 with a problem: 1 ok" in done.stdout
     done = subprocess.run([command, "doctor", "gone.mp4"], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 1 and "missing" in done.stdout
-    with pytest.raises(SystemExit):
-        main([])

@@ -129,11 +129,11 @@ def test_a_flag_may_stand_before_the_model(folder, small_root, tmp_path, capsys)
 def test_a_model_with_random_weights_is_not_judged(evaluate, folder):
     weights = load_file(folder / "one" / "model.safetensors")
     for name, change, said in (
-        ("lacking", lambda w: w.pop("text_projection.weight"), "it lacks 1 weights, text_projection.weight among"),
+        ("lacking", lambda w: w.pop("text_projection.weight"), "found 1 missing keys, e.g. text_projection.weight"),
         (
             "cut",
             lambda w: w.update({"text_projection.weight": w["text_projection.weight"][:, 1:].contiguous()}),
-            "of another shape than config.json says are 1 weights",
+            "found 1 mismatched keys, e.g. ",
         ),
     ):
         shutil.copytree(folder / "one", folder / name)
@@ -141,7 +141,7 @@ def test_a_model_with_random_weights_is_not_judged(evaluate, folder):
         change(changed)
         save_file(changed, folder / name / "model.safetensors", metadata={"format": "pt"})
         code, shown, _ = evaluate(name)
-        assert code == 1 and "is no trained DRL model: " in shown and said in shown
+        assert code == 1 and "the weights are not those of config.json: " in shown and said in shown
 
 
 def test_a_large_matrix_is_never_held(evaluate, small_root, tmp_path, monkeypatch):
@@ -175,7 +175,7 @@ def test_compare_says_whether_two_models_differ(evaluate, folder, small_root, ca
     difference = np.mean(b.ranks["t2v"]) - np.mean(a.ranks["t2v"])
     assert f"{difference:+.2f}" in shown and "t2v_R@1" not in shown
     for flags, said in (
-        (["b.json", "--metric", "t2v_R@2"], "--metric t2v_R@2: there is t2v_R@1"),
+        (["b.json", "--metric", "t2v_R@2"], "--metric: found 't2v_R@2', expected one of t2v_R@1"),
         (
             ["b.json", "--normalization", "dsl"],
             "a.json: found scores under no normalisation, expected scores under dsl",
@@ -187,17 +187,18 @@ def test_compare_says_whether_two_models_differ(evaluate, folder, small_root, ca
             evaluate("two", "--split", "validation", "--output", "c.json")
         assert main(["compare", "a.json", *flags]) == 1
         error = capsys.readouterr().err
-        assert error.startswith("drl-tvr compare: ") and said in error
+        assert error.startswith("drl-tvr: error: ") and said in error
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--output", "no/such/result.json"], "no file in a folder that exists"),
-        (["--output", "."], "no file in a folder that exists"),
+        (["--output", "no/such/result.json"], "found no folder no/such"),
+        (["--output", "."], ".: found a folder"),
         (["--output", "precious.txt"], "precious.txt is not JSON"),
         (["--batch-size", "0"], "`batch_size` must be at least 1, got 0"),
         (["--normalization", "qb-norm", "--bank-size", "0"], "found 0, expected at least 1"),
+        (["--device", "abacus"], "`device`: found 'abacus', expected a device that torch can use"),
     ],
 )
 def test_a_wrong_input_is_one_line(flags, said, evaluate, tmp_path: Path):

@@ -630,7 +630,7 @@ def test_the_command_converts_and_names_what_is_wrong(tmp_path: Path):
     done = run()
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stderr.endswith(
-        "drl-tvr convert: pytorch_model.bin.0: the checkpoint does not distinguish 'dp' from 'ti': pass "
+        "drl-tvr: error: pytorch_model.bin.0: the checkpoint does not distinguish 'dp' from 'ti': pass "
         "`interaction`.\n"
     )
     done = run("--interaction", "ti", "--cdcr", "argmax", "--cdcr-alpha-diagonal", "0.16")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import write_video
 
+from drl_tvr.data import doctor
 from drl_tvr.data.doctor import VideoCheck, check_video, check_videos, format_report, run_doctor
 from drl_tvr.model.video_errors import VIDEO_ERROR_CODES
 
@@ -80,13 +81,15 @@ def test_a_folder_is_checked_in_processes(tmp_path, make_video, make_audio):
     assert json.loads(json.dumps(report)) == report
     text = format_report(report)
     assert "7 videos, 5 with a problem: 2 ok, 2 not-a-video" in text
-    assert "Left out, as no videos: 1 .txt" in text
+    assert "Left out, because they are not videos: 1 .txt" in text
     assert all(video["path"] in text for video in report["videos"])
 
 
-def test_a_crash_and_a_hang_cost_one_video_each(tmp_path, make_video):
+def test_a_crash_and_a_hang_cost_one_video_each(make_video, monkeypatch):
+    # Pickled by its name: the processes call the function of this file.
+    monkeypatch.setattr(doctor, "check_video", check_or_die)
     paths = [make_video(name) for name in ("a.mp4", "crash.mp4", "b.mp4", "hang.mp4", "c.mp4")]
-    checks = check_videos(paths, num_workers=2, time_limit=5.0, check_fn=check_or_die)
+    checks = check_videos(paths, num_workers=2, time_limit=5.0)
     assert [check.path for check in checks] == [str(path) for path in paths]
     assert [check.code for check in checks] == ["ok", "decoder-crashed", "ok", "timeout", "ok"]
     assert "SIGSEGV" in checks[1].message and str(paths[1]) in checks[1].message
@@ -125,8 +128,8 @@ def test_long_reports_list_problems_alone():
     videos = [fields | ok] * 150 + [fields | empty]
     report = {"videos": videos, "num_videos": 151, "num_ok": 150, "codes": {"ok": 150, "empty": 1}, "left_out": {}}
     text = format_report(report)
-    assert "ok.mp4" not in text and "The 150 videos without a problem have no line" in text
-    assert r"a\n\x1b[31m\udcff.mp4" in text and "    0 bytes\n" in text
+    assert "ok.mp4" not in text and "The 150 videos without a problem are not listed" in text
+    assert r"a\n\x1b[31m\udcff.mp4" in text and "       0 bytes\n" in text
     text.encode()
 
 
@@ -135,9 +138,9 @@ def test_long_reports_list_problems_alone():
     [
         ({"fps": 0}, "`fps` must be above 0"),
         ({"max_frames": 0}, "`max_frames` must be at least 1"),
-        ({"num_workers": 0}, "`num_workers` must be at least 1"),
-        ({"time_limit": 0}, "`time_limit` must be above 0"),
-        ({"time_limit": float("nan")}, "`time_limit` must be above 0"),
+        ({"num_workers": 0}, "`num_workers`: found 0, expected at least 1"),
+        ({"time_limit": 0}, "`time_limit`: found 0, expected a number of seconds above 0"),
+        ({"time_limit": float("nan")}, "`time_limit`: found nan"),
         ({"backend": "decord"}, "decord"),
     ],
 )

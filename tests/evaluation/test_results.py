@@ -122,11 +122,11 @@ def test_the_table_shows_counts_intervals_and_what_a_normalisation_needs():
     assert "No score normalisation:" in plain and "It needs train captions:" in normalized
     row = next(line for line in normalized.splitlines() if line.startswith("video to text"))
     assert row.split()[3:] == ["-"] * 5
-    # A recall of 100 % has an interval without width, which the table does not leave alone.
-    assert "no certainty" in text
+    # A recall of 100 % has a zero-width interval, which the table does not leave alone.
+    assert "not certainty" in text
     for scores in (result.intervals, result.normalized["qb-norm"]["intervals"]):
         scores.update({metric: (low, low + 1) for metric, (low, high) in scores.items() if low == high})
-    assert "no certainty" not in format_result(result)
+    assert "not certainty" not in format_result(result)
     result.data["num_captions"] = 9
     assert "Not the complete split" not in format_result(result)
 
@@ -174,11 +174,11 @@ def test_the_comparison_says_plainly_what_is_beyond_noise():
     (row,) = [line for line in text.splitlines() if line.startswith("t2v_MnR")]
     assert row.endswith("B is better, beyond noise") and "B in 8; 2 are within noise" in text
     same = format_comparison(compare_results(worse, worse), worse, worse, ("a.json", "a.json"))
-    assert "Both are of the same weights." in same and "A is better in 0 of 10 metrics, B in 0; 10" in same
-    assert "no certainty" in same
+    assert "Both have the same weights." in same and "A is better in 0 of 10 metrics, B in 0; 10" in same
+    assert "not certainty" in same
     for of in differences.values():
         of.low, of.high = of.low - 1, of.high + 1
-    assert "no certainty" not in format_comparison(differences, worse, better, ("a.json", "b.json"))
+    assert "not certainty" not in format_comparison(differences, worse, better, ("a.json", "b.json"))
     better.data["videos_sha256"], better.model["fps"] = "zz", 2.0
     text = format_comparison(differences, worse, better, ("a.json", "b.json"))
     assert "The video files differ" in text and "A has fps 1.0, B has 2.0." in text

@@ -226,7 +226,7 @@ def test_a_token_is_needed_and_a_wrong_one_refused(client, hub, save, monkeypatc
         monkeypatch.setenv("HF_TOKEN", token) if token else monkeypatch.delenv("HF_TOKEN")
         assert main(["push", str(folder), repo]) == 1
         error = capsys.readouterr().err
-        assert "drl-tvr push: " in error and said in error and "Traceback" not in error
+        assert "drl-tvr: error: " in error and said in error and "Traceback" not in error
         assert "alice/locked" not in hub.repos
 
 
@@ -278,7 +278,7 @@ except OSError as error:
     assert done.returncode == 0, done.stderr
     status, loading = json.loads(done.stdout.splitlines()[-1])
     assert (
-        status == 1 and "drl-tvr push: Nothing is published to alice/offline: `HF_HUB_OFFLINE` is set" in done.stderr
+        status == 1 and "drl-tvr: error: Nothing is published to alice/offline: `HF_HUB_OFFLINE` is set" in done.stderr
     )
     assert "offline" in loading.lower() or "connect" in loading
     assert len(hub.log) == seen
