@@ -86,7 +86,7 @@ def main() -> None:
             found[title].append(metrics)
 
     lines = [
-        f"| model | {' | '.join(METRICS)} | seconds a run |",
+        f"| model | {' | '.join(METRICS)} | seconds per run |",
         f"|---|{'---:|' * (len(METRICS) + 1)}",
     ]
     for title, results in found.items():
@@ -94,8 +94,8 @@ def main() -> None:
         lines.append(f"| {title} | {' | '.join(cells)} |")
     lines += [
         "",
-        f"300 test clips; mean ± standard deviation over {args.seeds} seeds; {args.max_steps} steps of 64 pairs; "
-        "percent; `twins` is the share of captions that are closer to their own clip than to its order-swapped twin "
+        f"300 test videos; mean ± standard deviation over {args.seeds} seeds; {args.max_steps} steps of 64 pairs; "
+        "percent; `twins` is the share of captions that are closer to their own video than to its order-swapped twin "
         "(50 = blind to time).",
         "",
         f"Machine: {os.cpu_count()} cores of {platform.machine()}, {args.parallel} runs at a time; Python "

@@ -17,7 +17,7 @@ CLIPS = {
     "other.mp4": ("white", "star", "spin", "a white star spins"),
 }
 COMMAND = """#!/bin/sh
-exec "{python}" -c 'import sys; from drl_tvr.cli import main; sys.exit(main())' "$@"
+exec "{python}" -m {module} "$@"
 """
 
 
@@ -48,7 +48,6 @@ def train_model(folder: Path, output_dir: str, seed: int) -> None:
         load_benchmark,
     )
     from drl_tvr.data.tokenizer import train_clip_tokenizer
-    from drl_tvr.evaluation import evaluate_model
 
     assets = folder.parent / "assets"
     splits = {split: load_benchmark("moving-shapes", assets, split) for split in ("train", "validation", "test")}
@@ -86,8 +85,7 @@ def train_model(folder: Path, output_dir: str, seed: int) -> None:
     trainer.save_state()
     trainer.evaluate(splits["test"], metric_key_prefix="test")
     trainer.create_model_card()
-    result = evaluate_model(model, processor, splits["test"], output_dir, show_progress=False)
-    result.save(Path(output_dir) / "test_results.json")
+    trainer.last_result.save(Path(output_dir) / "test_results.json")
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +108,7 @@ def examples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, (color, shape, motion, caption) in CLIPS.items():
         (folder / name).write_bytes(draw_clip(color, shape, motion))
         shutil.copy(folder / name, folder / "videos" / name)
-        rows.append(f"videos/{name},{caption},test")
+        rows.append(f"{name},{caption},test")
     (folder / "captions.csv").write_text("\n".join([*rows, ""]))
     build_moving_shapes(folder.parent / "assets", num_train=16, num_validation=10, num_test=10, num_processes=2)
     before = Path.cwd()
@@ -127,8 +125,9 @@ def examples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).symlink_to(ROOT / name)
     (folder / "text_video_retrieval").symlink_to(METRIC_FOLDER)
     (folder.parent / "bin").mkdir()
+    is_top_level = (ROOT / "src" / "drl_tvr_cli.py").is_file()
     command = folder.parent / "bin" / "drl-tvr"
-    command.write_text(COMMAND.format(python=sys.executable))
+    command.write_text(COMMAND.format(python=sys.executable, module="drl_tvr_cli" if is_top_level else "drl_tvr.cli"))
     command.chmod(0o755)
     return folder
 
