@@ -48,6 +48,7 @@ def train_model(folder: Path, output_dir: str, seed: int) -> None:
         load_benchmark,
     )
     from drl_tvr.data.tokenizer import train_clip_tokenizer
+    from drl_tvr.evaluation import evaluate_model
 
     assets = folder.parent / "assets"
     splits = {split: load_benchmark("moving-shapes", assets, split) for split in ("train", "validation", "test")}
@@ -85,7 +86,8 @@ def train_model(folder: Path, output_dir: str, seed: int) -> None:
     trainer.save_state()
     trainer.evaluate(splits["test"], metric_key_prefix="test")
     trainer.create_model_card()
-    trainer.last_result.save(Path(output_dir) / "test_results.json")
+    result = evaluate_model(model, processor, splits["test"], output_dir, show_progress=False)
+    result.save(Path(output_dir) / "test_results.json")
 
 
 @pytest.fixture(scope="session")
