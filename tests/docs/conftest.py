@@ -17,7 +17,7 @@ CLIPS = {
     "other.mp4": ("white", "star", "spin", "a white star spins"),
 }
 COMMAND = """#!/bin/sh
-exec "{python}" -c 'import sys; from drl_tvr.cli import main; sys.exit(main())' "$@"
+exec "{python}" -m {module} "$@"
 """
 
 
@@ -110,7 +110,7 @@ def examples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, (color, shape, motion, caption) in CLIPS.items():
         (folder / name).write_bytes(draw_clip(color, shape, motion))
         shutil.copy(folder / name, folder / "videos" / name)
-        rows.append(f"videos/{name},{caption},test")
+        rows.append(f"{name},{caption},test")
     (folder / "captions.csv").write_text("\n".join([*rows, ""]))
     build_moving_shapes(folder.parent / "assets", num_train=16, num_validation=10, num_test=10, num_processes=2)
     before = Path.cwd()
@@ -127,8 +127,9 @@ def examples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).symlink_to(ROOT / name)
     (folder / "text_video_retrieval").symlink_to(METRIC_FOLDER)
     (folder.parent / "bin").mkdir()
+    is_top_level = (ROOT / "src" / "drl_tvr_cli.py").is_file()
     command = folder.parent / "bin" / "drl-tvr"
-    command.write_text(COMMAND.format(python=sys.executable))
+    command.write_text(COMMAND.format(python=sys.executable, module="drl_tvr_cli" if is_top_level else "drl_tvr.cli"))
     command.chmod(0o755)
     return folder
 
