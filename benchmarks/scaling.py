@@ -27,7 +27,7 @@ from wti_cdcr import make_features, make_loss
 
 from drl_tvr import DRLModel
 from drl_tvr.evaluation import score_all, stream_ranks
-from drl_tvr.training.distributed import loss_of_features
+from drl_tvr.training.global_loss import loss_of_features
 
 
 def loss_step(batch_size: int, words: int, frames: int) -> Callable[[], object]:

@@ -14,7 +14,8 @@ import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from drl_tvr import DRLFeatures, DRLModel, DRLTrainer
-from drl_tvr.training.distributed import gather_features, share_of
+from drl_tvr.data.loading import share_of
+from drl_tvr.training.global_loss import gather_features
 from drl_tvr.training.global_batches import GlobalBatchSampler
 
 

@@ -20,7 +20,7 @@ from drl_tvr import (
     load_benchmark,
 )
 from drl_tvr.evaluation import twin_accuracy
-from drl_tvr.training.distributed import prepare_fsdp
+from drl_tvr.training.fsdp import prepare_fsdp
 from drl_tvr.training.optimization import BertAdam
 
 

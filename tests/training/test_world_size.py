@@ -12,7 +12,7 @@ from test_distributed import free_ports
 from torch.testing import assert_close
 
 from drl_tvr import DRLModel, DRLProcessor, DRLTrainer, DRLTrainingArguments, load_benchmark
-from drl_tvr.training.distributed import whole_model
+from drl_tvr.training.fsdp import whole_model
 
 
 RUNS = {"ddp": 4, "fsdp2": 2}  # and their processes

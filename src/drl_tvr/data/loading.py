@@ -218,6 +218,31 @@ def pad_frames(videos: Sequence[torch.Tensor], num_frames: int = 0) -> dict[str,
     }
 
 
+def share_of(num_items: int, process: int, num_processes: int) -> slice:
+    """Return the part of a sequence that one of several processes works on.
+
+    Parts are contiguous, in the order of the processes, and differ by at most one item.
+
+    Args:
+        num_items (`int`): Length of the sequence.
+        process (`int`): Index of the process.
+        num_processes (`int`): Number of processes.
+
+    Returns:
+        `slice`: The part; empty for some processes when there are fewer items than processes.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr.data.loading import share_of
+
+    >>> [share_of(5, process, 2) for process in (0, 1)]
+    [slice(0, 2, None), slice(2, 5, None)]
+    ```
+    """
+    return slice(process * num_items // num_processes, (process + 1) * num_items // num_processes)
+
+
 __all__ = [
     "CaptionDataset",
     "DataLoaderWorkerError",
@@ -226,4 +251,5 @@ __all__ = [
     "VideoDataset",
     "pad_frames",
     "raise_worker_error",
+    "share_of",
 ]

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from ..data.loading import PairDataset
-from .distributed import share_of
+from ..data.loading import PairDataset, share_of
 
 
 class GlobalBatchSampler(Sampler[list[int]]):

@@ -17,7 +17,7 @@ from ..files import write_whole
 from .arguments import DRLTrainingArguments
 from .checkpointing import (
     INCOMPLETE,
-    NAME,
+    CHECKPOINT_NAME,
     TrainingCheckpointError,
     clear_incomplete,
     discard,
@@ -220,7 +220,7 @@ def resume_or_start(
 def step_of(checkpoint: str | None, folder: Path) -> int | None:
     """Return the step of a checkpoint of a folder, or `None` for a checkpoint elsewhere."""
     path = Path(checkpoint or "").resolve()
-    name = NAME.fullmatch(path.name)
+    name = CHECKPOINT_NAME.fullmatch(path.name)
     return int(name[1]) if name and path.parent == folder.resolve() else None
 
 
@@ -308,7 +308,7 @@ def clear_run(folder: Path, beyond: int = -1) -> None:
     """Delete what an earlier run would mix into a new one: its result, weights, and checkpoints past a step."""
     (folder / RESULT_FILE).unlink(missing_ok=True)
     for path in sorted(folder.iterdir()):
-        name = NAME.fullmatch(path.name)
+        name = CHECKPOINT_NAME.fullmatch(path.name)
         if name and path.is_dir() and int(name[1]) > beyond:
             discard(path)
         elif path.suffix == ".safetensors" or is_part_of_file(path.name):

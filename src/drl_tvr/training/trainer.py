@@ -1,89 +1,125 @@
-"""Trainer of DRL models: two learning rates, a loss over all processes, retrieval evaluation on the whole split."""
+"""Train a DRL model with transformers' Trainer: three learning rates, a loss over all processes, whole checkpoints."""
 
-import math
+import os
 import time
 from functools import partial
+from pathlib import Path
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Subset
-from transformers.trainer_utils import speed_metrics
+from torch.utils.data import DataLoader
+from transformers import EarlyStoppingCallback, Trainer
+from transformers.trainer_utils import sort_checkpoints, speed_metrics
 
 from ..data.frame_store import load_frames
-from ..data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset, raise_worker_error
+from ..data.loading import PairDataset, RetrievalCollator, raise_worker_error
 from ..data.records import RetrievalData
-from ..evaluation import (
-    EvaluationResult,
-    describe_data,
-    encode_captions,
-    encode_videos,
-    library_versions,
-    make_result,
-    metrics_of_ranks,
-    rank_both_ways,
-    score_all,
-    twin_accuracy,
-)
-from ..evaluation.fingerprints import describe_processor
+from ..evaluation.checks import check_processor
+from ..evaluation.evaluator import Share, evaluate_model
+from ..evaluation.results import EvaluationResult
 from ..model.modeling_drl import DRLFeatures, DRLModel
 from ..model.processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
-from .checkpointing import CheckpointingTrainer
-from .checks import check_batch_size, check_processor
-from .distributed import (
-    both_sides,
-    first_items,
-    gather_batches,
-    gather_rows,
-    in_any_process,
-    loss_of_features,
-    prepare_fsdp,
-    share_of,
-    whole_model,
-    whole_tensor,
+from .checkpointing import (
+    INCOMPLETE,
+    STATE_FILE,
+    TrainingCheckpointError,
+    as_checkpoint_error,
+    best_checkpoint,
+    check_complete,
+    clear_incomplete,
+    discard,
+    last_checkpoint,
+    publish_files,
+    publish_folder,
+    rotate,
 )
+from .checks import check_batch_size
+from .distributed import gather_objects, in_any_process, in_first_process
+from .fsdp import prepare_fsdp, whole_model, whole_tensor
 from .global_batches import GlobalBatchSampler, ShareCollator, with_own_seeds
+from .global_loss import both_sides, first_items, loss_of_features
 from .gradient_cache import GradientCache
 from .nonfinite import explain_step, is_broken
 from .optimization import BertAdam, LogitScaleClamp, official_schedule, parameter_groups
+from .output_folder import check_one_disk, hold_folder
 from .publishing import publish, write_card
+from .run import end_with_launcher
 
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "pixel_values_videos", "video_mask")
 SMALLEST_SCALE = 2**-14  # the smallest normal number of float16
-COUNTS = ("num_videos", "expected_videos", "num_captions", "expected_captions")
+COUNT_FIELDS = ("num_videos", "expected_videos", "num_captions", "expected_captions")
+
+# Private methods of `Trainer` that DRLTrainer overrides, with the parameters that it relies on. A test compares them
+# with the installed transformers, 5.23 to 5.25, and names the one that changed.
+OVERRIDDEN_HOOKS = {
+    "_finalize_training": ("self", "trial", "num_train_samples", "start_time"),
+    "_get_grad_norm": ("self", "model", "grad_norm"),
+    "_get_output_dir": ("self", "trial"),
+    "_init_training_state": (
+        *("self", "max_steps", "num_update_steps_per_epoch", "num_train_epochs", "resume_from_checkpoint", "trial"),
+    ),
+    "_run_epoch": (
+        *("self", "model", "epoch", "train_dataloader", "steps_in_epoch", "num_update_steps_per_epoch", "trial"),
+        *("ignore_keys_for_eval", "start_time", "resume_from_checkpoint", "epochs_trained"),
+        "steps_trained_in_current_epoch",
+    ),
+    "_save": ("self", "output_dir", "state_dict"),
+    "_save_checkpoint": ("self", "model", "trial"),
+}
 
 
-class DRLTrainer(CheckpointingTrainer):
+class DRLTrainer(Trainer):
     r"""
-    transformers' `Trainer` for a [`DRLModel`]. It can be killed at any moment and resumed, see
-    [`~training.checkpointing.CheckpointingTrainer`], and a loss or gradient that is not finite stops it with a
-    [`~training.nonfinite.NonFiniteError`] before the step that would have spoiled the weights.
+    transformers' `Trainer` for a [`DRLModel`].
+
+    - The loss is that of the global batch, of which each process encodes its share.
+    - Evaluation encodes every caption and video once and scores the whole matrix.
+    - A run can be killed at any moment. A checkpoint, and the model in the output folder, are written to a folder
+      aside and get their name when all processes have written their part and it is on the disk.
+      `train(resume_from_checkpoint=True)` resumes from the last complete checkpoint.
+    - A loss or a gradient that is not finite stops the run with a [`~training.nonfinite.NonFiniteError`] before the
+      step that would damage the weights.
 
     Args:
         model ([`DRLModel`]): The model.
         args ([`DRLTrainingArguments`]): The recipe.
         train_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): Pairs to train on. The videos
-            of a [`RetrievalData`] are decoded once and cached.
-        eval_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): The split that chooses the
+            of a [`RetrievalData`] are decoded once and stored.
+        eval_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): Split that chooses the
             checkpoint.
-        processing_class ([`DRLProcessor`]): Prepares captions and videos; saved with the model.
+        processing_class ([`DRLProcessor`]): Processor of captions and videos; saved with the model.
         kwargs: Other arguments of `Trainer`.
+
+    Attributes:
+        last_result ([`~evaluation.EvaluationResult`], *optional*): Result of the last evaluation after training.
+        train_seconds (`float`, *optional*): Duration of a training that was not resumed.
+
+    Raises:
+        `ValueError`: When the processor does not fit the model, a batch cannot be made, or arguments contradict.
+        `TypeError`: When a split is of another type.
 
     Example:
 
     ```python
     >>> from drl_tvr import DRLModel, DRLProcessor, DRLTrainer, DRLTrainingArguments, load_benchmark
 
+    >>> folder = "outputs/moving-shapes"
     >>> trainer = DRLTrainer(
-    ...     model=DRLModel.from_clip_pretrained("openai/clip-vit-base-patch32"),
-    ...     args=DRLTrainingArguments("outputs/drl"),
-    ...     train_dataset=load_benchmark("moving-shapes", split="train"),
-    ...     eval_dataset=load_benchmark("moving-shapes", split="validation"),
-    ...     processing_class=DRLProcessor.from_pretrained("path/to/processor"),
-    ... )  # doctest: +SKIP
-    >>> trainer.train()  # doctest: +SKIP
+    ...     model=DRLModel.from_pretrained(folder),
+    ...     args=DRLTrainingArguments(
+    ...         "outputs/short", max_steps=1, per_device_train_batch_size=2, eval_strategy="no", save_strategy="no",
+    ...         load_best_model_at_end=False, report_to="none", use_cpu=True, disable_tqdm=True,
+    ...     ),
+    ...     train_dataset=load_benchmark("captions.csv"),
+    ...     processing_class=DRLProcessor.from_pretrained(folder),
+    ... )
+    >>> trainer.train().global_step
+    {'train_runtime': ...}
+    1
     ```"""
+
+    _writes_aside = False  # while `Trainer` writes a checkpoint
 
     def __init__(
         self,
@@ -95,56 +131,48 @@ class DRLTrainer(CheckpointingTrainer):
         **kwargs,
     ):
         if processing_class is None:
-            raise ValueError("`processing_class` is needed: the DRLProcessor that prepares captions and videos.")
+            raise ValueError("`processing_class`: found None, expected the DRLProcessor of captions and videos.")
         if args.n_gpu > 1:
             raise ValueError(
-                f"One process sees {args.n_gpu} GPUs, and each would be compared with its own share of the batch "
-                "alone. Start one process a GPU: `accelerate launch`."
+                f"Found {args.n_gpu} GPUs in one process, expected one, because each would see only its own part of the "
+                "batch. Start one process per GPU: `accelerate launch`."
             )
         check_batch_size(args, train_dataset, model.config)
         check_processor(model, processing_class)
         kwargs.setdefault("data_collator", RetrievalCollator(processing_class))
-        args.check_hub_strategy()  # `set_push_to_hub` sets another by default
-        self.args, self.processing_class = args, processing_class  # `_decode` needs them before `Trainer` sets them
+        args.check_hub_strategy()  # `set_push_to_hub` sets another one by default
+        decode = partial(decode_split, processor=processing_class, frame_cache_dir=args.frame_cache_dir)
         super().__init__(
             model=model,
             args=args,
-            train_dataset=self._decode(train_dataset),
-            eval_dataset=self._decode(eval_dataset),
+            train_dataset=decode(train_dataset),
+            eval_dataset=decode(eval_dataset),
             processing_class=processing_class,
             **kwargs,
         )
-        # The model computes its loss without labels, and over a batch, not a number of items.
+        # The model computes its loss without labels, and over a batch instead of a number of items.
         self.can_return_loss = True
         self.label_names = []
         self.model_accepts_loss_kwargs = False
         if self.is_fsdp_enabled:
             if args.gradient_cache_chunk_size is not None:
                 raise ValueError(
-                    "`gradient_cache_chunk_size` doesn't go with FSDP, which counts the forward passes: leave one out."
+                    f"`gradient_cache_chunk_size`: found {args.gradient_cache_chunk_size}, expected None with FSDP, "
+                    "which counts the forward passes."
                 )
             prepare_fsdp(self.accelerator.state.fsdp_plugin)
-            # FSDP shards along the first dimension, and a scalar has none; `_save` undoes this.
+            # FSDP shards along the first dimension, which a scalar lacks; `_save` undoes this.
             model.logit_scale = torch.nn.Parameter(model.logit_scale.detach().reshape(1))
         self.add_callback(LogitScaleClamp())
-        self._loss_parts: dict[str, list[torch.Tensor]] = {}  # of the step, a value for each batch
-        self._loss_sums: dict[str, torch.Tensor] = {}  # of the steps since the last log
+        self.last_result: EvaluationResult | None = None
+        self.train_seconds: float | None = None
+        self._batches: list[dict] = []  # of this step
+        self._loss_parts: dict[str, list[torch.Tensor]] = {}  # of this step, one value per batch
+        self._loss_sums: dict[str, torch.Tensor] = {}  # since the last log
         self._losses_summed = 0
-        self.ranks: dict[str, np.ndarray] = {}  # of the last evaluation, both directions
-        self.last_result: EvaluationResult | None = None  # of the last evaluation after training
-        self.train_seconds: float | None = None  # of a run that was not resumed
-
-    def _decode(self, dataset: RetrievalData | PairDataset | None) -> PairDataset | None:
-        """Decode a split's videos; the processes share the work."""
-        if dataset is None or isinstance(dataset, PairDataset):
-            return dataset
-        if not isinstance(dataset, RetrievalData):
-            raise TypeError(f"A split must be a RetrievalData or a PairDataset, got {type(dataset).__name__}.")
-        video_processor = self.processing_class.video_processor
-        return PairDataset(dataset, load_frames(dataset.videos, video_processor, self.args.frame_cache_dir))
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
-        """AdamW, or BertAdam, on groups: new modules, CLIP and the logit scale, with and without weight decay."""
+        """Create AdamW or BertAdam on groups: new modules, CLIP and the logit scale, with and without weight decay."""
         model = self.model if model is None else model
         if self.optimizer is None:
             decayed = set(self.get_decay_parameter_names(model)) - {"logit_scale"}
@@ -159,7 +187,7 @@ class DRLTrainer(CheckpointingTrainer):
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
-        """The schedule of `lr_scheduler_type`, or the official code's."""
+        """Create the schedule of `lr_scheduler_type`, or that of the official code."""
         if self.args.official_optimizer and self.lr_scheduler is None:
             warmup = self.args.warmup_steps
             warmup = warmup if warmup < 1 else warmup / num_training_steps
@@ -168,9 +196,9 @@ class DRLTrainer(CheckpointingTrainer):
         return super().create_scheduler(num_training_steps, optimizer)
 
     def get_train_dataloader(self) -> DataLoader:
-        """Batches of pairs; with several processes, each process's share of every global batch."""
-        if self.args.world_size == 1:
-            return with_own_seeds(super().get_train_dataloader())
+        """Make batches of pairs; with several processes, the share of this process of every global batch."""
+        if self.train_dataset is None:
+            raise ValueError("`train_dataset`: found None, expected the split to train on.")
         batches = GlobalBatchSampler(
             self._get_train_sampler(), self._train_batch_size, self.args.world_size, self.args.dataloader_drop_last
         )
@@ -178,33 +206,24 @@ class DRLTrainer(CheckpointingTrainer):
             self.train_dataset,
             batch_sampler=batches,
             collate_fn=ShareCollator(self.data_collator, self.train_dataset),
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=self.args.dataloader_pin_memory and self.args.device.type == "cuda",
+            prefetch_factor=self.args.dataloader_prefetch_factor,
             persistent_workers=self.args.dataloader_persistent_workers,
-            **self._workers(),
+            multiprocessing_context=self.args.dataloader_multiprocessing_context,
         )
         return with_own_seeds(self.accelerator.prepare(loader))
 
-    def _get_collator_with_removed_columns(self, data_collator, description=None):
-        """What `Trainer` collates its batches of pairs with: every column is used."""
-        return ShareCollator(data_collator, self.train_dataset)
-
-    def _workers(self) -> dict:
-        """How a `DataLoader` of ours works."""
-        return {
-            "num_workers": self.args.dataloader_num_workers,
-            "pin_memory": self.args.dataloader_pin_memory and self.args.device.type == "cuda",
-            "prefetch_factor": self.args.dataloader_prefetch_factor,
-        }
-
     def encode(self, model: torch.nn.Module, inputs: dict) -> tuple[DRLFeatures, DRLFeatures]:
-        """Encode this process's share of a batch by one forward pass of the wrapped model.
+        """Encode the share of this process of a batch by one forward pass of the wrapped model.
 
         Args:
             model (`torch.nn.Module`): The model, as accelerate wrapped it.
-            inputs (`dict`): The model's inputs, and `num_pairs`, how many of them count, and `rows`, which they are,
-                where a [`~training.global_batches.ShareCollator`] made them.
+            inputs (`dict`): Inputs of the model; from a [`~training.global_batches.ShareCollator`] also `num_pairs`,
+                the number of pairs that count, and `rows`, their rows in the split.
 
         Returns:
-            `tuple(DRLFeatures)`: Texts and videos, none for an empty share.
+            `tuple(DRLFeatures)`: Texts and videos; no items for an empty share.
         """
         inputs = dict(inputs)
         num_pairs = inputs.pop("num_pairs", None)
@@ -215,11 +234,11 @@ class DRLTrainer(CheckpointingTrainer):
         return first_items(text, num_pairs), first_items(video, num_pairs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """Loss of the global batch, of which each process encodes its share, within one forward pass."""
+        """Compute the loss of the global batch, of which each process encodes its share, in one forward pass."""
         inputs = dict(inputs)
         compare = partial(loss_of_features, num_pairs=inputs.pop("num_pairs", None))
         inputs.pop("rows", None)
-        if "features" in inputs:  # of a GradientCache
+        if "features" in inputs:  # from a GradientCache
             outputs = compare(self.model, *inputs["features"])
         else:
             outputs = model(**inputs, compare=compare)
@@ -228,7 +247,7 @@ class DRLTrainer(CheckpointingTrainer):
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
-        """`Trainer`'s own step, or, in chunks, its step on features between two passes through the encoders."""
+        """Make one step; with gradient caching, on features, between two passes of chunks through the encoders."""
         if self.args.gradient_cache_chunk_size is None:
             return super().training_step(model, inputs, num_items_in_batch)
         model.train()
@@ -239,27 +258,27 @@ class DRLTrainer(CheckpointingTrainer):
         with no_sync():
             features = {**inputs, "features": (cache.text, cache.video)}
             loss = super().training_step(model, features, num_items_in_batch)
-        # Unwrapping a compiled model would take it out of its wrapper for good, and that is what averages gradients.
+        # Unwrapping a compiled model would remove its wrapper for good, and the wrapper averages the gradients.
         parameters = self.model.named_parameters()
         comparing = DRLModel.COMPARING_MODULES
         cache.backward(no_sync, [parameter for name, parameter in parameters if name.startswith(comparing)])
         return loss
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
-        """The batches of a step, which are kept in case that it has to be explained."""
+        """Also keep the batches of the step, for the error message."""
         self._batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         return self._batches, num_items
 
     def _get_grad_norm(self, model, grad_norm=None):
-        """What a step is checked by before it is made, in all processes: its one wait for the device.
+        """Check loss and gradient norm before the step, in all processes; the CPU waits for the device only here.
 
         Raises:
             `NonFiniteError`: When the loss or the gradient is not finite.
         """
         grad_norm = super()._get_grad_norm(model, grad_norm=grad_norm)
         parts = {name: values[-len(self._batches) :] for name, values in self._loss_parts.items()}
-        # With float16, gradients that overflow are usual: the scaler leaves such steps out and halves its scale. With
-        # none left to halve it isn't the scale.
+        # With float16, gradients often overflow: the scaler skips such steps and halves its scale. When no scale is
+        # left to halve, the scale is not the cause.
         scaler = self.accelerator.scaler
         checked_norm = grad_norm if scaler is None or scaler.get_scale() < SMALLEST_SCALE else None
         if in_any_process(is_broken(parts, checked_norm)):
@@ -271,7 +290,7 @@ class DRLTrainer(CheckpointingTrainer):
         return grad_norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log, with the parts of the loss and the logit scale beside the loss."""
+        """Log the parts of the loss and the logit scale beside the loss."""
         if "loss" in logs and self._losses_summed:
             logs.update({part: round(x.item() / self._losses_summed, 4) for part, x in self._loss_sums.items()})
             self._loss_sums, self._losses_summed = {}, 0
@@ -279,51 +298,57 @@ class DRLTrainer(CheckpointingTrainer):
             logs["logit_scale"] = round(logit_scale.exp().item(), 3)
         super().log(logs, start_time)
 
+    @raise_worker_error
     def evaluate(
         self,
         eval_dataset: RetrievalData | PairDataset | None = None,
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Encode every caption and video of a split once and score the whole matrix.
+        """Evaluate the model on a split, as [`~evaluation.evaluate_model`] does.
 
-        With several processes all must call it. Each encodes and scores its share, and all get the same metrics.
+        With several processes all must call this. Each encodes and scores its share, and all return the same metrics.
+        An evaluation after training leaves its result in `last_result`.
 
         Args:
-            eval_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): By default the trainer's
-                own.
-            ignore_keys (`list[str]`, *optional*): Of no use here; kept for `Trainer`.
+            eval_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): The split; by default the
+                `eval_dataset` of the trainer.
+            ignore_keys (`list[str]`, *optional*): Not used; `Trainer` passes it.
             metric_key_prefix (`str`, *optional*, defaults to `"eval"`): Prefix of the names.
 
         Returns:
-            `dict[str, float]`: What [`evaluate_retrieval`] gives, prefixed; `num_videos`, `num_captions`, and how many
-            the complete split has, `expected_videos` and `expected_captions`; `chosen_on_test`, 1 when the best
-            checkpoint is kept and the test split says which that is; `t2v_twin_accuracy` and `v2t_twin_accuracy` where
-            the split has twins.
+            `dict[str, float]`: Metrics of [`evaluate_retrieval`] with the prefix; `num_videos` and `num_captions`, and
+            those of the complete split, `expected_videos` and `expected_captions`; `chosen_on_test`, 1 when the test
+            split chooses the best checkpoint; `t2v_twin_accuracy` and `v2t_twin_accuracy` if the split has twins.
 
         Raises:
             `ValueError`: When there is no split to evaluate.
         """
-        dataset = self._decode(eval_dataset) if eval_dataset is not None else self.eval_dataset
+        dataset = self.eval_dataset
+        if eval_dataset is not None:
+            dataset = decode_split(eval_dataset, self.processing_class, self.args.frame_cache_dir)
         if dataset is None:
-            raise ValueError("There is nothing to evaluate: pass `eval_dataset` here or to the trainer.")
+            raise ValueError("`eval_dataset`: found None here and in the trainer, expected the split to evaluate.")
         start_time = time.time()
-        similarity = self.similarity(dataset.videos, dataset.captions)
-        self.ranks = rank_both_ways(similarity, dataset.caption_to_video)
-        metrics = metrics_of_ranks(self.ranks)
-        metrics.update(twin_accuracy(similarity, dataset.caption_to_video, dataset.data.twins))
-        # With fewer videos than the benchmark has, the same model scores higher: no metric without its counts.
-        provenance = dataset.data.provenance
-        metrics.update({name: provenance[name] for name in COUNTS if provenance[name] is not None})
-        if not self.is_in_train:  # in training it may not be the checkpoint that is kept
-            self.last_result = make_result(
-                self.ranks,
-                dataset.caption_to_video,
-                data=describe_data(dataset.data),
-                model=describe_processor(self.processing_class),
-                versions=library_versions(),
-                more_metrics=twin_accuracy(similarity, dataset.caption_to_video, dataset.data.twins),
+        model = whole_model(self.accelerator.unwrap_model(self.model))
+        was_training = model.training
+        with self.accelerator.autocast():
+            result = evaluate_model(
+                model,
+                self.processing_class,
+                dataset,
+                batch_size=self.args.per_device_eval_batch_size,
+                num_workers=self.args.dataloader_num_workers,
+                show_progress=self.is_world_process_zero() and not self.args.disable_tqdm,
+                share=Share(self.args.process_index, self.args.world_size, gather_objects),
+                metrics_only=self.is_in_train,
             )
+        model.train(was_training)
+        if not self.is_in_train:  # during training it may not be the checkpoint that is kept
+            self.last_result = result
+        # A model scores higher when there are fewer videos than the benchmark has: counts belong to the metrics.
+        counts = {name: result.data[name] for name in COUNT_FIELDS if result.data[name] is not None}
+        metrics = {**result.metrics, **counts}
         if isinstance(self.eval_dataset, PairDataset) and self.args.load_best_model_at_end:
             metrics["chosen_on_test"] = float(self.eval_dataset.data.split == "test")
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
@@ -332,9 +357,49 @@ class DRLTrainer(CheckpointingTrainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs):
-        """Train, then write the model card, still without results."""
-        output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+    def predict(self, *args, **kwargs):
+        """Refuse to predict: the logits that `Trainer` would return are those of single batches.
+
+        Raises:
+            `NotImplementedError`: Always.
+        """
+        raise NotImplementedError("Call `evaluate` for metrics, or `drl_tvr.evaluation.score_texts` for scores.")
+
+    @raise_worker_error
+    def train(self, resume_from_checkpoint: str | bool | None = None, trial=None, ignore_keys_for_eval=None):
+        """Train as `Trainer` does, in an output folder that is locked meanwhile, and write the model card.
+
+        Args:
+            resume_from_checkpoint (`str` or `bool`, *optional*): Checkpoint to resume from; `True` for the last
+                complete one in the output folder.
+            trial, ignore_keys_for_eval (*optional*): As in `Trainer.train`.
+
+        Returns:
+            `transformers.trainer_utils.TrainOutput`: Steps, mean loss and speed.
+
+        Raises:
+            `RunInProgressError`: When another run is writing into the output folder.
+            `OutputFolderError`: When not all processes see the output folder.
+            `TrainingCheckpointError`: When there is no complete checkpoint to resume from, or one cannot be written.
+            `DataLoaderWorkerError`: When a process that loads batches dies.
+        """
+        end_with_launcher()
+        folder, locks = Path(self.args.output_dir), []
+        check_one_disk(folder)
+        in_first_process(lambda: locks.append(hold_folder(folder)))
+        try:
+            if resume_from_checkpoint is True:
+                resume_from_checkpoint = last_checkpoint(folder)
+                if resume_from_checkpoint is None:
+                    raise TrainingCheckpointError(f"{folder}: found no complete checkpoint to resume from.")
+            if resume_from_checkpoint:
+                check_complete(resume_from_checkpoint)
+            if self.args.should_save:
+                clear_incomplete(folder)
+            output = super().train(resume_from_checkpoint or None, trial, ignore_keys_for_eval)
+        finally:
+            for lock in locks:
+                lock.release()
         self.last_result = None
         self.train_seconds = None if resume_from_checkpoint else output.metrics.get("train_runtime")
         self.create_model_card()
@@ -344,77 +409,118 @@ class DRLTrainer(CheckpointingTrainer):
         """Write the model card: see [`~training.publishing.write_card`]."""
         write_card(self, **kwargs)
 
-    def push_to_hub(self, **kwargs):
+    def push_to_hub(self, commit_message: str = "End of training", **kwargs):
         """Publish the model: see [`~training.publishing.publish`]."""
-        return publish(self, **kwargs)
+        return publish(self, commit_message, **kwargs)
 
-    def _push_from_checkpoint(self, checkpoint_folder):
-        """Do nothing: the model is pushed once, after training."""
-
-    def predict(self, *args, **kwargs):
-        """Of no use here: `Trainer`'s logits would be those of single batches.
-
-        Raises:
-            `NotImplementedError`: Always; names what to call instead.
-        """
-        raise NotImplementedError("Call `evaluate` for metrics, or `similarity` for the whole matrix.")
-
-    @raise_worker_error
-    def similarity(self, videos: VideoDataset, captions: CaptionDataset) -> torch.Tensor:
-        """Similarity of every caption with every video.
-
-        With several processes all must call it. Each takes its share of the batches, so that a batch is computed
-        as by a single process, whatever their number.
-
-        Args:
-            videos ([`~data.loading.VideoDataset`]): Decoded videos.
-            captions ([`~data.loading.CaptionDataset`]): Captions.
-
-        Returns:
-            `torch.Tensor` of shape `(num_captions, num_videos)`: Without the logit scale, float32, on the CPU.
-        """
-        model = whole_model(self.accelerator.unwrap_model(self.model))
-        was_training = model.training
-        model.eval()
-        show_progress = self.is_world_process_zero() and not self.args.disable_tqdm
-        with self.accelerator.autocast():
-            video_features = encode_videos(model, self._eval_batches(videos), show_progress)
-            text_features = encode_captions(model, self._eval_batches(captions), show_progress)
-        num_batches = math.ceil(len(videos) / self.args.per_device_eval_batch_size)
-        video_features = gather_batches(video_features, num_batches, model.device)
-        # More processes than batches leave some without.
-        rows = score_all(model, text_features, video_features) if text_features else torch.zeros(0, len(videos))
-        model.train(was_training)
-        return gather_rows(rows.to(model.device)).cpu()
-
-    def search(self, dataset: RetrievalData | PairDataset, sentences: list[str]) -> torch.Tensor:
-        """Score the videos of a split for any sentences.
-
-        Args:
-            dataset ([`RetrievalData`] or [`~data.loading.PairDataset`]): The split.
-            sentences (`list[str]`): What to look for.
-
-        Returns:
-            `torch.Tensor` of shape `(num_sentences, num_videos)`: Similarities without the logit scale.
-        """
-        return self.similarity(self._decode(dataset).videos, CaptionDataset(sentences))
-
-    def _eval_batches(self, dataset: torch.utils.data.Dataset) -> DataLoader:
-        """This process's share of the batches of a dataset in order."""
-        size = self.args.per_device_eval_batch_size
-        share = share_of(math.ceil(len(dataset) / size), self.args.process_index, self.args.world_size)
-        rows = range(len(dataset))[share.start * size : share.stop * size]
-        return DataLoader(Subset(dataset, rows), batch_size=size, collate_fn=self.data_collator, **self._workers())
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model, so that no file in `output_dir` is ever seen in part. An internal call does not push."""
+        if self._writes_aside:
+            return super().save_model(output_dir, _internal_call)
+        folder = Path(output_dir or self.args.output_dir)
+        temporary = folder / INCOMPLETE / "model"
+        if self.args.should_save:
+            clear_incomplete(folder)
+        self.accelerator.wait_for_everyone()
+        with as_checkpoint_error(temporary, folder / "model"):
+            super().save_model(str(temporary), _internal_call=True)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                publish_files(temporary, folder)
+                clear_incomplete(folder)
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """Save the model, its logit scale a scalar also after FSDP."""
+        """Save the logit scale as a scalar, also after FSDP, and the arguments without the token."""
         if state_dict is not None and "logit_scale" in state_dict:
             state_dict = {**state_dict, "logit_scale": state_dict["logit_scale"].reshape(())}
-        token, self.args.hub_token = self.args.hub_token, None  # the arguments are pickled beside the model
+        token, self.args.hub_token = self.args.hub_token, None
         try:
             super()._save(output_dir, state_dict)
         finally:
             self.args.hub_token = token
 
+    def _get_output_dir(self, trial):
+        """Return the folder of the checkpoints, which is another one while a checkpoint is written aside."""
+        folder = super()._get_output_dir(trial)
+        return os.path.join(folder, INCOMPLETE) if self._writes_aside else folder
 
-__all__ = ["DRLTrainer"]
+    def _save_checkpoint(self, model, trial):
+        """Write a checkpoint aside, bring it to the disk and give it its name; then delete the oldest."""
+        folder = Path(self._get_output_dir(trial))
+        final = folder / f"checkpoint-{self.state.global_step}"
+        temporary = folder / INCOMPLETE / final.name
+        if self.args.should_save:
+            clear_incomplete(folder)
+        self.accelerator.wait_for_everyone()
+        with as_checkpoint_error(temporary, final):
+            self._writes_aside = True
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self._writes_aside = False
+            best = folder / f"checkpoint-{self.state.best_global_step}"
+            if self.state.best_global_step and (best == final or best.is_dir()):
+                self.state.best_model_checkpoint = str(best)
+            if self.args.should_save:
+                self.state.save_to_json(str(temporary / STATE_FILE))
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                publish_folder(temporary, final)
+        if self.args.should_save:
+            rotate(folder, self.args.save_total_limit, self.state.best_model_checkpoint)
+            clear_incomplete(folder)
+        self.accelerator.wait_for_everyone()
+
+    def _init_training_state(
+        self, max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+    ):
+        """Also find the best checkpoint again, at its recorded path or beside the checkpoint to resume from."""
+        resume = resume_from_checkpoint
+        done = super()._init_training_state(max_steps, num_update_steps_per_epoch, num_train_epochs, resume, trial)
+        if resume is not None and self.args.load_best_model_at_end and self.state.best_model_checkpoint is None:
+            self.state.best_model_checkpoint = best_checkpoint(resume)
+        return done
+
+    def _run_epoch(self, *args, **kwargs):
+        """Run no epoch when the run was resumed after its last step; `Trainer` checks that only after a step."""
+        stopped = kwargs["resume_from_checkpoint"] is not None and any(
+            isinstance(callback, EarlyStoppingCallback)
+            and callback.early_stopping_patience_counter >= callback.early_stopping_patience
+            for callback in self.callback_handler.callbacks
+        )
+        if stopped or self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
+
+    def _finalize_training(self, trial, num_train_samples, start_time):
+        """Delete whole checkpoints here, also those that a killed run left; `Trainer` deletes file by file."""
+        folder, best = self._get_output_dir(trial), self.state.best_model_checkpoint
+        if self.args.should_save:
+            rotate(folder, self.args.save_total_limit, best)
+            if best is not None and self.args.save_total_limit == 1:
+                for checkpoint in sort_checkpoints(folder):
+                    if not os.path.samefile(checkpoint, best):
+                        discard(Path(checkpoint))
+            clear_incomplete(folder)
+        return super()._finalize_training(trial, num_train_samples, start_time)
+
+
+def decode_split(
+    dataset: RetrievalData | PairDataset | None, processor: DRLProcessor, frame_cache_dir: str | None
+) -> PairDataset | None:
+    """Decode the videos of a split; the processes share the work.
+
+    Raises:
+        `TypeError`: When the split is of another type.
+    """
+    if dataset is None or isinstance(dataset, PairDataset):
+        return dataset
+    if not isinstance(dataset, RetrievalData):
+        raise TypeError(f"Split: found a {type(dataset).__name__}, expected a RetrievalData or a PairDataset.")
+    return PairDataset(dataset, load_frames(dataset.videos, processor.video_processor, frame_cache_dir))
+
+
+__all__ = ["OVERRIDDEN_HOOKS", "DRLTrainer"]
