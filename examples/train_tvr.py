@@ -12,7 +12,6 @@ of a recipe is also a flag, and a field of the model is a dotted flag: `--model.
 
 import logging
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -30,8 +29,10 @@ from drl_tvr import (
     RetrievalData,
     load_benchmark,
 )
+from drl_tvr.data.frame_store import load_frames
+from drl_tvr.data.loading import VideoDataset
 from drl_tvr.data.tokenizer import load_clip_tokenizer, train_clip_tokenizer
-from drl_tvr.evaluation import format_result
+from drl_tvr.evaluation import format_result, score_texts
 from drl_tvr.files import usable_cores
 from drl_tvr.training.publishing import publish_folder
 from drl_tvr.training.recipe import Recipe, parse_recipe
@@ -56,8 +57,8 @@ def main(argv: list[str] | None = None) -> None:
         train(run, recipe, args)
     if is_main:
         print(f"\n{format_result(run.result)}\n\nThe model, its processor and its result are in {run.folder}.")
-    if options.search:
-        search(recipe, args, options.search)
+    if options.search and is_main:
+        search(recipe, run.folder, options.search)
     if args.push_to_hub and is_main:
         print(f"\nPublished: {publish_folder(args).commit_url}")
 
@@ -131,15 +132,12 @@ def make_processor(recipe: Recipe, config: DRLConfig, tokenizer: CLIPTokenizer) 
     return DRLProcessor(video_processor, tokenizer, max_length=recipe.max_words, pad_to_max_length=pads)
 
 
-def search(recipe: Recipe, args: DRLTrainingArguments, sentences: list[str]) -> None:
-    """Print the three most similar test videos for each sentence; all processes take part."""
-    model, processor = DRLModel.from_pretrained(args.output_dir), DRLProcessor.from_pretrained(args.output_dir)
+def search(recipe: Recipe, folder: Path, sentences: list[str]) -> None:
+    """Print the three most similar test videos for each sentence."""
+    model, processor = DRLModel.from_pretrained(folder), DRLProcessor.from_pretrained(folder)
     test = load_split(recipe, "test")
-    trainer = DRLTrainer(model, replace(args, push_to_hub=False), eval_dataset=test, processing_class=processor)
-    similarity = trainer.search(test, sentences)
-    if not trainer.is_world_process_zero():
-        return
-    for sentence, scores in zip(sentences, similarity, strict=True):
+    frames = VideoDataset(load_frames(test.videos, processor.video_processor))
+    for sentence, scores in zip(sentences, score_texts(model, processor, frames, sentences), strict=True):
         print(f'\n"{sentence}"')
         for index in scores.topk(min(3, len(scores))).indices.tolist():
             caption = test.captions["caption"][test.caption_to_video.index(index)]

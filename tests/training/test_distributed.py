@@ -15,8 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from drl_tvr import DRLFeatures, DRLModel, DRLTrainer
 from drl_tvr.data.loading import share_of
-from drl_tvr.training.global_loss import gather_features
 from drl_tvr.training.global_batches import GlobalBatchSampler
+from drl_tvr.training.global_loss import gather_features
 
 
 # Of unlike length, so that each process pads to its own longest.

@@ -318,7 +318,7 @@ def test_a_disk_without_room_is_an_error_and_the_last_checkpoint_stays(limit, fi
     folder = tmp_path / "run"
     code, (kind, message, _) = in_child(make_trainer, folder, callbacks=[callback])
     assert (code, kind) == (1, "TrainingCheckpointError")
-    assert f"{folder / 'checkpoint-4'}: can't write {file}" in message and " MB were free there" in message
+    assert f"{folder / 'checkpoint-4'}: cannot write {file}" in message and " MB were free there" in message
     assert f"The last complete checkpoint is {folder / 'checkpoint-2'}." in message
     assert whole_checkpoints(folder) == ["checkpoint-2"] and not list((folder / INCOMPLETE).iterdir())
     assert in_child(make_trainer, folder)[0] == 0
@@ -336,7 +336,7 @@ def test_a_disk_that_is_full_is_an_error_and_the_last_checkpoint_stays(make_trai
         folder = disk / "run"
         code, (kind, message, _) = in_child(make_trainer, folder)
         assert (code, kind) == (1, "TrainingCheckpointError")
-        assert "checkpoint-4: can't write optimizer.pt" in message and "; 0.0 MB were free there" in message
+        assert "checkpoint-4: cannot write optimizer.pt" in message and "; 0.0 MB were free there" in message
         assert whole_checkpoints(folder) == ["checkpoint-2"]
         subprocess.run(["mount", "-o", f"remount,size={10 * size}", str(disk)], check=True)
         assert in_child(make_trainer, folder)[0] == 0
@@ -360,7 +360,7 @@ def test_a_disk_that_is_full_leaves_the_model_that_was_there(internal, make_trai
         raise OSError(errno.ENOSPC, "No space left on device", str(Path(output_dir) / "config.json"))
 
     trainer._save = write_and_fail
-    with pytest.raises(TrainingCheckpointError, match="can't write config.json"):
+    with pytest.raises(TrainingCheckpointError, match="cannot write config.json"):
         trainer.save_model(_internal_call=internal)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
 

@@ -392,8 +392,11 @@ def test_a_last_batch_of_one_pair_is_refused_before_the_run(fields, make_trainer
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"fsdp_version": 1}, "FSDP version 1 was asked for"),
-        ({"fsdp_version": 2, "state_dict_type": "SHARDED_STATE_DICT"}, "`state_dict_type` is SHARDED_STATE_DICT"),
+        ({"fsdp_version": 1}, "`fsdp_version`: found 1, expected 2"),
+        (
+            {"fsdp_version": 2, "state_dict_type": "SHARDED_STATE_DICT"},
+            "`fsdp_state_dict_type`: found SHARDED_STATE_DICT, expected FULL_STATE_DICT",
+        ),
     ],
 )
 def test_what_fsdp_cannot_save_is_refused(settings, said):

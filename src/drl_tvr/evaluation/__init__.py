@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from .bootstrap import PairedDifference, bootstrap_intervals, paired_differences
+from .checks import check_processor
 from .comparison import compare_results
-from .evaluator import evaluate_model
+from .evaluator import evaluate_model, score_texts
 from .fingerprints import describe_data, describe_model, library_versions
 from .metrics import (
     evaluate_retrieval,
@@ -31,6 +32,7 @@ __all__ = [
     "PairedDifference",
     "ResultError",
     "bootstrap_intervals",
+    "check_processor",
     "compare_results",
     "describe_data",
     "describe_model",
@@ -55,6 +57,7 @@ __all__ = [
     "ranks_per_caption",
     "ranks_per_video",
     "sample_bank",
+    "score_texts",
     "score_all",
     "stream_ranks",
     "twin_accuracy",

@@ -13,7 +13,7 @@ BLOCK_SIZE = 1024
 
 @torch.no_grad()
 def encode_captions(model: DRLModel, batches: Iterable[dict], show_progress: bool = True) -> list[DRLFeatures]:
-    """Encode texts.
+    """Encode texts, batch by batch.
 
     Args:
         model ([`DRLModel`]): The model, in evaluation mode.
@@ -21,7 +21,7 @@ def encode_captions(model: DRLModel, batches: Iterable[dict], show_progress: boo
         show_progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
-        `list[DRLFeatures]`: One entry a batch, in order.
+        `list[DRLFeatures]`: One entry per batch, in order.
     """
     return [
         model.get_text_features(batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device))
@@ -31,7 +31,7 @@ def encode_captions(model: DRLModel, batches: Iterable[dict], show_progress: boo
 
 @torch.no_grad()
 def encode_videos(model: DRLModel, batches: Iterable[dict], show_progress: bool = True) -> list[DRLFeatures]:
-    """Encode videos.
+    """Encode videos, batch by batch.
 
     Args:
         model ([`DRLModel`]): The model, in evaluation mode.
@@ -39,7 +39,7 @@ def encode_videos(model: DRLModel, batches: Iterable[dict], show_progress: bool 
         show_progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
-        `list[DRLFeatures]`: One entry a batch, in order.
+        `list[DRLFeatures]`: One entry per batch, in order.
     """
     return [
         model.get_video_features(batch["pixel_values_videos"].to(model.device), batch["video_mask"].to(model.device))
@@ -48,14 +48,14 @@ def encode_videos(model: DRLModel, batches: Iterable[dict], show_progress: bool 
 
 
 def take_features(batches: list[DRLFeatures], items: torch.Tensor) -> DRLFeatures:
-    """Collect items out of encoded batches, padded to the longest among the batches that they come from.
+    """Collect items from encoded batches, padded to the longest of these batches.
 
     Args:
         batches (`list[DRLFeatures]`): Encoded items; batches may differ in length.
-        items (`torch.Tensor` of shape `(num_items,)`): Numbers of items, counted through all batches.
+        items (`torch.Tensor` of shape `(num_items,)`): Indices of items, counted through all batches.
 
     Returns:
-        [`DRLFeatures`]: In the order of `items`.
+        [`DRLFeatures`]: The items, in the order of `items`.
     """
     ends = torch.tensor([len(batch.tokens) for batch in batches]).cumsum(0)
     of_batch = torch.searchsorted(ends, items, right=True)
@@ -76,21 +76,20 @@ def take_features(batches: list[DRLFeatures], items: torch.Tensor) -> DRLFeature
 
 
 def item_blocks(model: DRLModel, batches: list[DRLFeatures], block_size: int) -> list[torch.Tensor]:
-    """Numbers of all items of `batches`, in order, at most `block_size` at a time.
+    """Split the indices of all items of `batches` into blocks of at most `block_size`.
 
     Raises:
-        `ValueError`: When there are none, or padding scores and the batches have unlike amounts of it.
+        `ValueError`: When there are no items, or padding takes part in scores and the batches differ in length.
     """
     if block_size < 1:
-        raise ValueError(f"`block_size` must be at least 1, got {block_size}.")
+        raise ValueError(f"`block_size`: found {block_size}, expected at least 1.")
     if not batches:
-        raise ValueError("There is nothing to score: an empty list of encoded batches.")
+        raise ValueError("Encoded batches: found an empty list, expected something to score.")
     widths = sorted({batch.mask.shape[1] for batch in batches})
-    padding_scores = model.config.padding_similarity == "zero" and model.config.interaction in ("ti", "wti")
-    if padding_scores and len(widths) > 1:
+    if model.config.padding_takes_part and len(widths) > 1:
         raise ValueError(
-            f"The batches are padded to {widths} tokens, and with `padding_similarity='zero'` scores depend on that: "
-            "pad all alike, as `pad_to_max_length` and `pad_to_max_frames` of the processor do."
+            f"Encoded batches: found padding to {widths} tokens, expected one length: scores depend on it with "
+            "`padding_similarity='zero'`: set `pad_to_max_length` and `pad_to_max_frames` of the processor."
         )
     return list(torch.arange(sum(len(batch.tokens) for batch in batches)).split(block_size))
 
@@ -109,15 +108,15 @@ def score_all(
         model ([`DRLModel`]): The model whose interaction scores.
         texts (`list[DRLFeatures]`): Encoded texts; batches may differ in length.
         videos (`list[DRLFeatures]`): Encoded videos.
-        block_size (`int`, *optional*, defaults to 1024): Texts, and videos, of a block. Beside the features and the
-            result, memory follows this number alone.
-        dtype (`torch.dtype`, *optional*): What (W)TI's tokens are multiplied in, as bfloat16.
+        block_size (`int`, *optional*, defaults to 1024): Texts, and videos, per block. Beside the features and the
+            result, memory depends on this number alone.
+        dtype (`torch.dtype`, *optional*): Type in which the tokens of WTI and TI are multiplied, e.g. bfloat16.
 
     Returns:
         `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities without the logit scale, float32, on the CPU.
 
     Raises:
-        `ValueError`: When there is nothing to score, or padding scores and the batches have unlike amounts of it.
+        `ValueError`: When there is nothing to score, or padding takes part in scores and the batches differ in length.
     """
     text_blocks, video_blocks = item_blocks(model, texts, block_size), item_blocks(model, videos, block_size)
     similarity = torch.empty(sum(map(len, text_blocks)), sum(map(len, video_blocks)))

@@ -1,4 +1,4 @@
-"""Ranks of a split whose similarity matrix is never held: tiles of it are scored, counted and dropped."""
+"""Rank a split without its whole similarity matrix: tiles are scored, counted and dropped."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +12,7 @@ from .retrieval import BLOCK_SIZE, item_blocks, take_features
 
 
 class Counts:
-    """How many candidates are better than, and equal to, each query's own; the own one is among the equal."""
+    """Number of candidates that are better than each query's own candidate, and equal to it (itself included)."""
 
     def __init__(self, num_queries: int):
         self.better = np.zeros(num_queries, dtype=np.int64)
@@ -24,14 +24,14 @@ class Counts:
         self.equal[queries] += (scores == own[:, None]).sum(axis=1)
 
     def ranks(self) -> np.ndarray:
-        """Ranks in halves, from 1."""
+        """Return the ranks, from 1 and in halves."""
         return 1 + self.better + (self.equal - 1) / 2
 
 
-def caption_blocks(owners: np.ndarray, block_size: int) -> Iterator[np.ndarray]:
-    """Captions in the order of their videos, some `block_size` at a time; those of one video stay together."""
-    order = np.argsort(owners, kind="stable")
-    starts = np.flatnonzero(np.diff(owners[order], prepend=-1))
+def caption_blocks(caption_to_video: np.ndarray, block_size: int) -> Iterator[np.ndarray]:
+    """Split captions into blocks of about `block_size`, ordered by video; captions of one video stay together."""
+    order = np.argsort(caption_to_video, kind="stable")
+    starts = np.flatnonzero(np.diff(caption_to_video[order], prepend=-1))
     begin = 0
     for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
         if end - begin > block_size and start > begin:
@@ -50,7 +50,7 @@ def stream_ranks(
     dtype: torch.dtype | None = None,
     show_progress: bool = True,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ranks of both directions, as [`evaluate_retrieval`] takes them, without the matrix.
+    """Compute the ranks of both directions, as [`evaluate_retrieval`] does, without the whole matrix.
 
     Args:
         model ([`DRLModel`]): The model whose interaction scores.
@@ -72,8 +72,8 @@ def stream_ranks(
     """
     columns = [block.numpy() for block in item_blocks(model, videos, block_size)]
     num_captions, num_videos = sum(map(len, item_blocks(model, texts, block_size))), sum(map(len, columns))
-    owners = to_columns(caption_to_video, num_captions, num_videos)
-    rows = list(caption_blocks(owners, block_size))
+    columns_of = to_columns(caption_to_video, num_captions, num_videos)
+    rows = list(caption_blocks(columns_of, block_size))
 
     def score(captions: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         text, video = (
@@ -91,15 +91,15 @@ def stream_ranks(
     best_own = np.full(num_videos, -np.inf, dtype=np.float32)
     for captions in tqdm(rows, desc="Scoring the pairs", unit="block", disable=not show_progress, leave=False):
         for candidates in columns:
-            here = captions[np.isin(owners[captions], candidates)]
+            here = captions[np.isin(columns_of[captions], candidates)]
             if len(here):
                 tile = score(captions, candidates)
-                own[here] = tile[np.isin(captions, here), owners[here] - candidates[0]]
-    np.maximum.at(best_own, owners, own)
+                own[here] = tile[np.isin(captions, here), columns_of[here] - candidates[0]]
+    np.maximum.at(best_own, columns_of, own)
 
     of_captions, of_videos = Counts(num_captions), Counts(num_videos)
     for captions in tqdm(rows, desc="Ranking", unit="block", disable=not show_progress, leave=False):
-        starts = np.flatnonzero(np.diff(owners[captions], prepend=-1))
+        starts = np.flatnonzero(np.diff(columns_of[captions], prepend=-1))
         for candidates in columns:
             tile = score(captions, candidates)
             of_captions.add(captions, tile, own[captions])

@@ -125,7 +125,7 @@ def publish_folder(temporary: Path, final: Path) -> None:
 
 
 def publish_files(temporary: Path, folder: Path) -> None:
-    """Move the files of a folder into another one, each file whole; the weights come last, after their configuration."""
+    """Move the files of a folder into another one, each file whole and the weights last."""
     sync_files(temporary)
     files = [path for path in temporary.rglob("*") if path.is_file()]
     for file in sorted(files, key=lambda path: (path.suffix == ".safetensors", path)):
@@ -143,7 +143,7 @@ def sync_files(folder: Path) -> None:
 
 @contextmanager
 def as_checkpoint_error(temporary: Path, final: Path) -> Iterator[None]:
-    """Turn the errors of all libraries about a file that cannot be written into one error, and delete the part written."""
+    """Turn every error about a file that cannot be written into one type, and delete what was written."""
     try:
         yield
     except Exception as error:

@@ -7,7 +7,8 @@ import torch
 from transformers import Trainer
 
 from ..model.modeling_drl import DRLFeatures, DRLModel
-from .distributed import gather_objects, whole_model
+from .distributed import gather_objects
+from .fsdp import whole_model
 from .gradient_cache import join
 
 

@@ -16,8 +16,8 @@ from ..evaluation.results import EvaluationResult
 from ..files import write_whole
 from .arguments import DRLTrainingArguments
 from .checkpointing import (
-    INCOMPLETE,
     CHECKPOINT_NAME,
+    INCOMPLETE,
     TrainingCheckpointError,
     clear_incomplete,
     discard,
