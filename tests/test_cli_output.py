@@ -159,8 +159,9 @@ def test_wide_characters_keep_the_columns():
 
 @pytest.fixture
 def folder(make_video, tmp_path: Path) -> Path:
-    make_video("good.mp4").rename(tmp_path / "[red]犬[/red] is a name of some length.mp4")
-    return tmp_path
+    (tmp_path / "videos" / "[red]犬[").mkdir(parents=True)
+    make_video("good.mp4").rename(tmp_path / "videos" / "[red]犬[" / "red] is a name of some length.mp4")
+    return tmp_path / "videos"
 
 
 @pytest.mark.parametrize(
