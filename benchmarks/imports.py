@@ -12,8 +12,6 @@ import subprocess
 import sys
 from statistics import median
 
-from measuring import machine
-
 
 COMMAND = [sys.executable, "-m", "drl_tvr_cli"]
 STARTS = {
@@ -39,12 +37,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repeats", type=int, default=5, help="processes per line")
     repeats = parser.parse_args().repeats
-    print(machine())
     # Alternating, so that other work on the machine meets all lines alike; the first round fills the disk cache.
     runs = {name: [] for name in STARTS}
     for _ in range(repeats + 1):
         for name, command in STARTS.items():
             runs[name].append(measure(command))
+    # Not before: a process starts with the peak of the one that made it, and this import brings torch.
+    from measuring import machine
+
+    print(machine())
     seconds = {name: [run[0] for run in of_name[1:]] for name, of_name in runs.items()}
     print("| start | CPU s | peak MB | times torch | times CLIPModel |\n|---|---:|---:|---:|---:|")
     for name, values in seconds.items():

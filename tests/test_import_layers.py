@@ -167,9 +167,8 @@ def test_the_package_keeps_to_its_layers():
 
 def test_every_layer_of_the_table_exists():
     # A rule about a module that was renamed would hold for ever.
-    named = {name for who, _, whom in LAYERS for name in (who, *whom)} | {
-        place for _, places, _ in OUTSIDE for place in places
-    }
+    named = {name for who, _, whom in LAYERS for name in (who, *whom)}
+    named |= {place for _, places, _ in OUTSIDE for place in places}
     paths = [PACKAGE.joinpath(*name.split(".")) for name in named]
     assert not [path for path in paths if not path.is_dir() and not path.with_suffix(".py").is_file()]
 

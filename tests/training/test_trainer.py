@@ -1,15 +1,19 @@
 """DRLTrainer on a tiny model and real clips: what it optimises, evaluates, saves and resumes."""
 
 import copy
+import inspect
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from accelerate.utils import FullyShardedDataParallelPlugin
+from scoring import score_with
 from torch.testing import assert_close
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
 from drl_tvr import (
     DRLModel,
@@ -19,9 +23,10 @@ from drl_tvr import (
     evaluate_retrieval,
     load_benchmark,
 )
-from drl_tvr.evaluation import twin_accuracy
+from drl_tvr.evaluation import score_texts, twin_accuracy
 from drl_tvr.training.fsdp import prepare_fsdp
 from drl_tvr.training.optimization import BertAdam
+from drl_tvr.training.trainer import OVERRIDDEN_HOOKS, decode_split
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +213,7 @@ def test_evaluation_scores_the_whole_split_whatever_the_batch(batch_size, make_t
     similarity = whole_matrix(trainer.model, tiny_processor, splits["validation"])
     assert similarity.shape == (10, 10)
     dataset = trainer.eval_dataset
-    assert_close(trainer.similarity(dataset.videos, dataset.captions), similarity, atol=1e-4, rtol=1e-4)
+    assert_close(score_with(trainer, dataset), similarity, atol=1e-4, rtol=1e-4)
 
     owners = splits["validation"].caption_to_video
     wanted = evaluate_retrieval(similarity, owners)
@@ -225,13 +230,16 @@ def test_padding_that_counts_is_the_same_in_every_batch(
     model = make_tiny_model(padding_similarity="zero")
     with torch.no_grad():  # so that cosines of both signs occur
         model.text_projection.weight.mul_(-1).add_(0.02 * torch.randn_like(model.text_projection.weight))
-    with pytest.raises(ValueError, match="`pad_to_max_length=True` and the video processor `pad_to_max_frames=True`"):
+    with pytest.raises(
+        ValueError,
+        match="`pad_to_max_length`: found False, and `pad_to_max_frames`: found False, expected True for both",
+    ):
         make_trainer(model)
     processor = copy.deepcopy(tiny_processor)
     processor.pad_to_max_length = processor.video_processor.pad_to_max_frames = True
     processor.video_processor.max_frames = 12  # the clips have from 6 on
     trainer = make_trainer(model, processor=processor, per_device_eval_batch_size=batch_size)
-    similarity = trainer.similarity(trainer.eval_dataset.videos, trainer.eval_dataset.captions)
+    similarity = score_with(trainer, trainer.eval_dataset)
     assert_close(similarity, whole_matrix(model, processor, splits["validation"]), atol=1e-4, rtol=1e-4)
     model.config.padding_similarity = "ignore"
     assert (
@@ -267,7 +275,8 @@ def test_evaluation_leaves_the_model_in_the_mode_it_found(make_trainer):
 def test_search_scores_sentences_against_the_videos_of_a_split(make_trainer, tiny_processor, splits):
     trainer = make_trainer()
     sentences = ["a red circle rises", "a cat", "a dog runs"]
-    found = trainer.search(splits["test"], sentences)
+    dataset = decode_split(splits["test"], tiny_processor, trainer.args.frame_cache_dir)
+    found = score_texts(trainer.model, tiny_processor, dataset.videos, sentences, show_progress=False)
     inputs = tiny_processor(text=sentences, videos=splits["test"].videos["path"][:], return_tensors="pt")
     with torch.no_grad():
         wanted = trainer.model.eval()(**inputs).logits_per_text / trainer.model.logit_scale.exp()
@@ -336,8 +345,8 @@ def test_the_saved_folder_is_the_model_and_its_processor(make_trainer, splits, t
     processor = DRLProcessor.from_pretrained(tmp_path / "saved")
     assert not model.training
     found = whole_matrix(model, processor, splits["test"])
-    dataset = trainer._decode(splits["test"])
-    assert_close(trainer.similarity(dataset.videos, dataset.captions), found, atol=1e-4, rtol=1e-4)
+    dataset = decode_split(splits["test"], trainer.processing_class, trainer.args.frame_cache_dir)
+    assert_close(score_with(trainer, dataset), found, atol=1e-4, rtol=1e-4)
     config = json.loads((tmp_path / "saved" / "config.json").read_text())
     assert (config["model_type"], config["architectures"]) == ("drl", ["DRLModel"])
 
@@ -349,11 +358,9 @@ def test_bf16_trains_and_evaluates_near_float32(make_trainer, make_tiny_model):
     assert all(parameter.dtype == torch.float32 for parameter in coarse.model.parameters())
     assert losses(coarse) == pytest.approx(losses(exact), abs=0.05)
     assert losses(coarse) != losses(exact)
-    similarity = coarse.similarity(coarse.eval_dataset.videos, coarse.eval_dataset.captions)
+    similarity = score_with(coarse, coarse.eval_dataset)
     assert similarity.dtype == torch.float32 and not similarity.isnan().any()
-    assert_close(
-        similarity, exact.similarity(exact.eval_dataset.videos, exact.eval_dataset.captions), atol=0.05, rtol=0
-    )
+    assert_close(similarity, score_with(exact, exact.eval_dataset), atol=0.05, rtol=0)
 
 
 def test_mixed_precision_is_the_evaluations_too(make_trainer):
@@ -395,7 +402,7 @@ def test_a_last_batch_of_one_pair_is_refused_before_the_run(fields, make_trainer
         ({"fsdp_version": 1}, "`fsdp_version`: found 1, expected 2"),
         (
             {"fsdp_version": 2, "state_dict_type": "SHARDED_STATE_DICT"},
-            "`fsdp_state_dict_type`: found SHARDED_STATE_DICT, expected FULL_STATE_DICT",
+            "found SHARDED_STATE_DICT, expected FULL",
         ),
     ],
 )
@@ -489,3 +496,13 @@ def test_fewer_pairs_than_a_batch_are_an_error(make_trainer, splits):
     pairs = len(splits["train"].captions)
     with pytest.raises(ValueError, match=rf"has {pairs} pairs, fewer than a batch of all processes \({pairs + 1}\)"):
         make_trainer(per_device_train_batch_size=pairs + 1)
+
+
+def test_the_private_hooks_of_transformers_are_as_they_were_tested():
+    """A failure names the hook that the installed transformers has changed, or that is not in the table."""
+    private = {name for name, value in vars(DRLTrainer).items() if callable(value) and re.fullmatch("_[a-z].*", name)}
+    assert private == set(OVERRIDDEN_HOOKS), "overridden private methods and OVERRIDDEN_HOOKS differ"
+    for name, parameters in OVERRIDDEN_HOOKS.items():
+        assert hasattr(Trainer, name), f"transformers {transformers.__version__} has no Trainer.{name}"
+        found = tuple(inspect.signature(getattr(Trainer, name)).parameters)
+        assert found == parameters, f"transformers {transformers.__version__} changed Trainer.{name}"

@@ -8,6 +8,7 @@ import torch
 import torch.multiprocessing as mp
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from scoring import score_with
 from test_distributed import free_ports
 from torch.testing import assert_close
 
@@ -65,7 +66,7 @@ def run(folder: Path, root: Path, name: str, processes: int, resume: bool = Fals
         processing_class=DRLProcessor.from_pretrained(folder / "model"),
     )
     dataset = trainer.eval_dataset
-    before = trainer.similarity(dataset.videos, dataset.captions)
+    before = score_with(trainer, dataset)
     checkpoint = str(folder / name / "checkpoint-2") if resume else None
     trainer.train(resume_from_checkpoint=checkpoint)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -74,7 +75,7 @@ def run(folder: Path, root: Path, name: str, processes: int, resume: bool = Fals
         trainer.save_model(folder / f"{name}-saved")
     return {
         "before": before,
-        "after": trainer.similarity(dataset.videos, dataset.captions),
+        "after": score_with(trainer, dataset),
         "losses": [entry["loss"] for entry in log],
         "norms": [entry["grad_norm"] for entry in log],
         "metrics": [{key: entry[key] for key in entry if "2" in key} for entry in metrics],

@@ -131,12 +131,7 @@ def evaluate_model(
     if not isinstance(data, PairDataset):
         data = PairDataset(data, load_frames(data.videos, processor.video_processor, frame_cache_dir))
     split, columns = data.data, np.asarray(data.caption_to_video)
-    model.eval()
-    loading = {"batch_size": batch_size, "collate_fn": RetrievalCollator(processor), "num_workers": num_workers}
-    videos = encode_videos(model, share.batches(data.videos, **loading), show_progress)
-    videos = share.gather_features(videos, model.device)
-    captions = encode_captions(model, share.batches(data.captions, **loading), show_progress)
-
+    captions, videos = encode_split(model, processor, data, share, batch_size, num_workers, show_progress)
     is_large = len(columns) * len(data.videos) > LARGEST_MATRIX
     similarity = None
     if is_large and not normalizations and not split.twins and share.num_processes == 1:
@@ -169,7 +164,10 @@ def evaluate_model(
             "values": {"temperature": temperature},
         }
     if "qb-norm" in normalizations:
-        queries = encode_captions(model, share.batches(CaptionDataset(list(bank)), **loading), show_progress)
+        batches = share.batches(
+            CaptionDataset(list(bank)), batch_size, collate_fn=RetrievalCollator(processor), num_workers=num_workers
+        )
+        queries = encode_captions(model, batches, show_progress)
         bank_scores = score_share(model, queries, videos, len(data.videos), share).numpy()
         scores = query_bank_norm(similarity, bank_scores, QUERY_BANK_TEMPERATURE)
         # Video to text would need a bank of training videos.
@@ -177,6 +175,23 @@ def evaluate_model(
         settings = {"temperature": QUERY_BANK_TEMPERATURE, "bank_captions": len(bank)}
         result.normalized["qb-norm"] = normalized_scores("qb-norm", ranks, columns, **settings)
     return result
+
+
+def encode_split(
+    model: DRLModel,
+    processor: DRLProcessor,
+    data: PairDataset,
+    share: Share,
+    batch_size: int,
+    num_workers: int = 0,
+    show_progress: bool = True,
+) -> tuple[list[DRLFeatures], list[DRLFeatures]]:
+    """Encode the captions of this process's share, and all videos, of which each process encodes its share."""
+    model.eval()
+    loading = {"batch_size": batch_size, "collate_fn": RetrievalCollator(processor), "num_workers": num_workers}
+    videos = encode_videos(model, share.batches(data.videos, **loading), show_progress)
+    videos = share.gather_features(videos, model.device)
+    return encode_captions(model, share.batches(data.captions, **loading), show_progress), videos
 
 
 def score_texts(

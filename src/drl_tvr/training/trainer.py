@@ -134,7 +134,7 @@ class DRLTrainer(Trainer):
             raise ValueError("`processing_class`: found None, expected the DRLProcessor of captions and videos.")
         if args.n_gpu > 1:
             raise ValueError(
-                f"Found {args.n_gpu} GPUs in one process, expected one: each would see only its own part of the batch. "
+                f"Found {args.n_gpu} GPUs in one process, expected one: each would see only a part of the batch. "
                 "Start one process per GPU: `accelerate launch`."
             )
         check_batch_size(args, train_dataset, model.config)
