@@ -69,7 +69,7 @@ def test_the_doctor_names_what_a_table_lacks(folder: Path, capsys: pytest.Captur
         ([".", "--root", "x"], "--root and --split are for a benchmark"),
         ([".", "--split", "test"], "--root and --split are for a benchmark"),
         (["msrvtt-9k", "--root", "nowhere"], "nowhere"),
-        ([".", "--fps", "0"], "`fps` must be above 0"),
+        ([".", "--fps", "0"], "`fps`: found 0"),
         ([".", "--num-workers", "0"], "`num_workers` must be at least 1"),
         ([".", "--time-limit", "-1"], "`time_limit` must be above 0"),
     ],
