@@ -69,7 +69,7 @@ def test_the_doctor_names_what_a_table_lacks(folder: Path, capsys: pytest.Captur
         ([".", "--root", "x"], "`root` and `split`: found the target ., expected a benchmark"),
         ([".", "--split", "test"], "`root` and `split`: found the target ., expected a benchmark"),
         (["msrvtt-9k", "--root", "nowhere"], "nowhere"),
-        ([".", "--fps", "0"], "`fps` must be above 0"),
+        ([".", "--fps", "0"], "`fps`: found 0"),
         ([".", "--num-workers", "0"], "`num_workers`: found 0, expected at least 1"),
         ([".", "--time-limit", "-1"], "`time_limit`: found -1.0, expected a number of seconds above 0"),
     ],

@@ -136,8 +136,8 @@ def test_long_reports_list_problems_alone():
 @pytest.mark.parametrize(
     ("settings", "error"),
     [
-        ({"fps": 0}, "`fps` must be above 0"),
-        ({"max_frames": 0}, "`max_frames` must be at least 1"),
+        ({"fps": 0}, "`fps`: found 0, expected a number above 0"),
+        ({"max_frames": 0}, "`max_frames`: found 0, expected at least 1"),
         ({"num_workers": 0}, "`num_workers`: found 0, expected at least 1"),
         ({"time_limit": 0}, "`time_limit`: found 0, expected a number of seconds above 0"),
         ({"time_limit": float("nan")}, "`time_limit`: found nan"),

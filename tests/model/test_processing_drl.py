@@ -77,13 +77,13 @@ def test_arguments_reach_their_side(processor, make_video):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ([], "`text` is empty"),
-        (["a dog", 3], r"text\[1\] must be a string, found <class 'int'>"),
-        (["a dog", None], r"text\[1\] must be a string"),
-        (["a dog", " \n"], r"text\[1\] is blank"),
-        ("", r"text\[0\] is blank"),
-        ([["a", "dog"]], r"text\[0\] must be a string"),
-        (3, "`text` must be a string or a list of strings"),
+        ([], "`text`: found an empty list"),
+        (["a dog", 3], r"text\[1\]: found <class 'int'> 3, expected a string"),
+        (["a dog", None], r"text\[1\]: found <class 'NoneType'> None, expected a string"),
+        (["a dog", " \n"], r"text\[1\]: found the blank text"),
+        ("", r"text\[0\]: found the blank text"),
+        ([["a", "dog"]], r"text\[0\]: found <class 'list'> .*, expected a string"),
+        (3, "`text`: found <class 'int'>, expected a string or a list of strings"),
     ],
 )
 def test_what_is_no_caption_is_an_error_before_any_video_is_read(processor, text, message):
@@ -92,14 +92,14 @@ def test_what_is_no_caption_is_an_error_before_any_video_is_read(processor, text
 
 
 def test_nothing_at_all_is_an_error(processor):
-    with pytest.raises(ValueError, match="neither `text` nor `videos`"):
+    with pytest.raises(ValueError, match="`text`, `videos`: found neither"):
         processor(return_tensors="pt")
 
 
 def test_errors_of_videos_come_through(processor):
     with pytest.raises(VideoNotFoundError, match="none.mp4"):
         processor(text=["a dog"], videos=["none.mp4"], return_tensors="pt")
-    with pytest.raises(ValueError, match="`videos` is empty"):
+    with pytest.raises(ValueError, match="`videos`: found an empty list"):
         processor(text=["a dog"], videos=[], return_tensors="pt")
 
 
@@ -138,5 +138,5 @@ def test_the_length_is_saved_and_must_hold_a_word(clip_tokenizer_dir: Path, tmp_
     DRLProcessor(DRLVideoProcessor(), tokenizer, max_length=10).save_pretrained(tmp_path)
     loaded = DRLProcessor.from_pretrained(tmp_path)
     assert len(loaded(text=["a dog runs " * 20]).input_ids[0]) == 10
-    with pytest.raises(ValueError, match="`max_length` must be at least 3"):
+    with pytest.raises(ValueError, match="`max_length`: found 2, expected at least 3"):
         DRLProcessor(DRLVideoProcessor(), tokenizer, max_length=2)

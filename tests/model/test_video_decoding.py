@@ -73,7 +73,10 @@ def test_a_range_that_encloses_nothing_is_an_error(start, end):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(dict(fps=0), "`fps` must be above 0"), (dict(max_frames=0), "`max_frames` must be at least 1")],
+    [
+        (dict(fps=0), "`fps`: found 0, expected a number above 0"),
+        (dict(max_frames=0), "`max_frames`: found 0, expected at least 1"),
+    ],
 )
 def test_sample_indices_refuses_rates_and_limits_that_give_no_frame(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -81,7 +84,7 @@ def test_sample_indices_refuses_rates_and_limits_that_give_no_frame(arguments, m
 
 
 def test_a_range_without_a_rate_is_an_error():
-    with pytest.raises(ValueError, match="are in seconds"):
+    with pytest.raises(ValueError, match="found `start` or `end` in seconds, expected `video_metadata` with `fps`"):
         sample_indices(100, None, start=1.0)
 
 

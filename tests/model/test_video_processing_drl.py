@@ -165,7 +165,7 @@ def test_saving_and_loading_keep_the_settings(processor, make_video, tmp_path):
         ([grey_frames(1), []], TypeError, r"videos\[1\].*list"),
         (np.zeros((48, 64), np.uint8), ValueError, r"shape \(48, 64\)"),
         (np.zeros((2, 48, 64, 7), np.uint8), ValueError, r"videos\[0\].*1, 3 or 4 channels"),
-        (np.full((2, 48, 64, 3), 256), ValueError, r"videos\[0\].*0 to 255"),
+        (np.full((2, 48, 64, 3), 256), ValueError, r"videos\[0\]: found torch.int64 outside 0 to 255"),
         (np.array([[[["a"]]]]), TypeError, r"videos\[0\].*ndarray"),
         ([np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4, 3), np.uint8)], ValueError, "different shapes"),
     ],
@@ -178,14 +178,14 @@ def test_what_is_no_video_is_an_error(processor, videos, kind, message):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        (dict(start=[1.0, 2.0]), "`start` has 2 entries"),
-        (dict(start=1.0), "are in seconds"),
+        (dict(start=[1.0, 2.0]), "`start`: found 2 entries, expected one for each of 1 videos"),
+        (dict(start=1.0), "found `start` or `end` in seconds, expected `video_metadata`"),
         (dict(end=1.0, do_sample_frames=False), "do_sample_frames=False"),
-        (dict(num_frames=3), "use `max_frames`"),
-        (dict(max_frames=0), "`max_frames` must be at least 1"),
-        (dict(fps=0), "`fps` must be above 0"),
+        (dict(num_frames=3), "`num_frames`: found 3, expected `max_frames`"),
+        (dict(max_frames=0), "`max_frames`: found 0, expected at least 1"),
+        (dict(fps=0), "`fps`: found 0, expected a number above 0"),
         (dict(video_metadata={"total_num_frames": 9, "fps": 3.0}), "3 frames and a `video_metadata` for 9"),
-        (dict(video_metadata=[{"total_num_frames": 3}] * 2), "2 entries"),
+        (dict(video_metadata=[{"total_num_frames": 3}] * 2), "`video_metadata`: found 2 entries"),
     ],
 )
 def test_arguments_that_do_not_fit_are_an_error(processor, kwargs, message):

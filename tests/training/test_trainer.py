@@ -232,7 +232,7 @@ def test_padding_that_counts_is_the_same_in_every_batch(
         model.text_projection.weight.mul_(-1).add_(0.02 * torch.randn_like(model.text_projection.weight))
     with pytest.raises(
         ValueError,
-        match="`pad_to_max_length`: found False, and `pad_to_max_frames`: found False, expected True for both",
+        match="`pad_to_max_frames`: found False, expected True for both",
     ):
         make_trainer(model)
     processor = copy.deepcopy(tiny_processor)

@@ -1,4 +1,4 @@
-"""What can be wrong with a video: one typed error and the codes that tell its causes apart."""
+"""The typed error of an unusable video, and the codes of its causes."""
 
 VIDEO_ERROR_CODES = (
     "missing",
@@ -19,31 +19,30 @@ VIDEO_ERROR_CODES = (
 
 
 class VideoDecodeError(ValueError):
-    """
-    A video that cannot be turned into the frames that were asked for.
+    """Error of a video that cannot be turned into the requested frames.
 
     Args:
         message (`str`): The file, what was found and what was expected.
         path (`str`, *optional*, defaults to `""`): The path or URL as the caller gave it.
-        code (`str`, *optional*, defaults to `""`):
-            What is wrong. It is stable: branch on it rather than on the message.
+        code (`str`, *optional*, defaults to `""`): The cause. Codes do not change between versions: branch on them and
+            not on the message.
 
-            - `"missing"`: there is no such file, or the link to it leads nowhere.
-            - `"unreadable"`: the file is there and may not be read.
-            - `"empty"`: it has 0 bytes.
-            - `"not-a-video"`: it is a text, a still image, a folder, or data in no video format.
-            - `"no-video-stream"`: it holds only sound, with or without a cover.
-            - `"encrypted"`: its frames are encrypted.
-            - `"unsupported-codec"`: this FFmpeg has no decoder for its codec.
+            - `"missing"`: the file does not exist, or the link to it leads nowhere.
+            - `"unreadable"`: the file exists but may not be read.
+            - `"empty"`: the file has 0 bytes.
+            - `"not-a-video"`: the file is a text, a still image, a folder, or data in an unknown format.
+            - `"no-video-stream"`: the file holds only sound, with or without a cover.
+            - `"encrypted"`: the frames are encrypted.
+            - `"unsupported-codec"`: this FFmpeg has no decoder for the codec.
             - `"too-large"`: a frame has more pixels than any real video, which would fill the memory.
-            - `"no-frames"`: it is a video of which not one frame decodes.
-            - `"truncated"`: it ends early or is damaged, so that it does not decode whole.
-            - `"bad-duration"`: the times of its frames are no times of a video.
-            - `"bad-range"`: `start` and `end` enclose nothing of it.
-            - `"timeout"`, `"decoder-crashed"`: only [`~data.doctor.check_videos`] outlives these, and reports them.
+            - `"no-frames"`: not one frame of the video decodes.
+            - `"truncated"`: the file ends early or is damaged, so that it does not decode as a whole.
+            - `"bad-duration"`: the frame timestamps are not plausible.
+            - `"bad-range"`: no part of the video lies between `start` and `end`.
+            - `"timeout"`, `"decoder-crashed"`: only [`~data.doctor.check_videos`] survives and reports these.
     """
 
-    # The message comes first and alone suffices: a `DataLoader` rebuilds a worker's error from it.
+    # A `DataLoader` rebuilds a worker's error from its message alone, so the other arguments are optional.
     def __init__(self, message: str, path: str = "", code: str = ""):
         super().__init__(message)
         self.path = path
@@ -54,13 +53,23 @@ class VideoDecodeError(ValueError):
 
 
 class VideoNotFoundError(VideoDecodeError, FileNotFoundError):
-    """A [`VideoDecodeError`] of code `"missing"`, which is also a `FileNotFoundError`."""
+    """Error of code `"missing"`: a [`VideoDecodeError`] that is also a `FileNotFoundError`."""
 
 
 def video_error(code: str, name: str, found: str, expected: str) -> VideoDecodeError:
-    """The error of a code, in the one form that all messages have."""
+    """Build the error of a code.
+
+    Args:
+        code (`str`): One of `VIDEO_ERROR_CODES`.
+        name (`str`): The path or URL as the caller gave it.
+        found (`str`): Noun phrase for what was found.
+        expected (`str`): Noun phrase for what was expected.
+
+    Returns:
+        [`VideoDecodeError`]: A [`VideoNotFoundError`] for `"missing"`.
+    """
     kind = VideoNotFoundError if code == "missing" else VideoDecodeError
-    return kind(f"{name}: {found}, expected {expected} [{code}]", name, code)
+    return kind(f"{name}: found {found}, expected {expected}. [{code}]", name, code)
 
 
 __all__ = ["VIDEO_ERROR_CODES", "VideoDecodeError", "VideoNotFoundError", "video_error"]
