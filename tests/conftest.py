@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -124,6 +125,38 @@ def clip_tokenizer_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}), encoding="utf-8")
     (path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
     return path
+
+
+def as_rank(rank: int, function: Callable, num_processes: int, port: int, args: tuple) -> None:
+    """Call a function as one process of a run, as a launcher would start it."""
+    import torch
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    for state in (AcceleratorState, PartialState, GradientState):  # copies of the main process's
+        state._shared_state.clear()
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= {"WORLD_SIZE": str(num_processes), "LOCAL_WORLD_SIZE": str(num_processes)}
+    torch.set_num_threads(1)
+    function(rank, *args)
+
+
+@pytest.fixture(scope="session")
+def run_ranks() -> Callable[..., None]:
+    """Run a function in the processes of one run: `run_ranks(4, function, *args)` calls `function(rank, *args)`.
+
+    The processes are forks of this one, because a new one would spend 5 seconds on imports.
+    """
+    import torch.multiprocessing as mp
+
+    def run(num_processes: int, function: Callable, *args) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        mp.start_processes(
+            as_rank, args=(function, num_processes, port, args), nprocs=num_processes, start_method="fork"
+        )
+
+    return run
 
 
 @pytest.fixture(scope="session")

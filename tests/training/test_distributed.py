@@ -3,14 +3,12 @@
 In float64: float32 would differ by more than that through the order of its sums alone.
 """
 
-import socket
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from drl_tvr import DRLFeatures, DRLModel, DRLTrainer
@@ -105,41 +103,26 @@ def gather_ragged(rank: int, folder: Path) -> None:
     torch.save((found.tokens, found.weights, found.mask, tokens.grad, weights.grad), folder / f"ragged-{rank}.pt")
 
 
-def run_process(rank: int, ports: dict[int, int], folder: Path) -> None:
-    """All that this file wants of four processes, or the first two: starting them takes longer than what they do."""
-    torch.set_num_threads(1)
-    for processes, port in ports.items():
-        if rank >= processes:
-            continue
-        address = f"tcp://127.0.0.1:{port}"
-        dist.init_process_group("gloo", init_method=address, rank=rank, world_size=processes)
-        for name in FIELDS:
-            for _, num_pairs in [share for share in SHARES if share[0] == processes]:
-                train_one_step(rank, processes, num_pairs, folder, name)
-        if processes == 2:
-            gather_ragged(rank, folder)
-        dist.destroy_process_group()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that no one listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+def run_process(rank: int, processes: int, folder: Path) -> None:
+    """Do all that this file wants of two or of four processes."""
+    dist.init_process_group("gloo")
+    for name in FIELDS:
+        for _, num_pairs in [share for share in SHARES if share[0] == processes]:
+            train_one_step(rank, processes, num_pairs, folder, name)
+    if processes == 2:
+        gather_ragged(rank, folder)
+    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def folder(make_tiny_model, tmp_path_factory) -> Path:
+def folder(make_tiny_model, run_ranks, tmp_path_factory) -> Path:
     """What the processes started from and what they left."""
     folder = tmp_path_factory.mktemp("processes")
     for name, fields in FIELDS.items():
         # A large lambda, so that a wrong decorrelation can't hide behind the contrastive loss.
         make_tiny_model(cdcr_lambda=0.5, **fields).save_pretrained(folder / name)
-    mp.spawn(run_process, args=(dict(zip((4, 2), free_ports(2), strict=True)), folder), nprocs=4)
+    for processes in (2, 4):
+        run_ranks(processes, run_process, processes, folder)
     return folder
 
 

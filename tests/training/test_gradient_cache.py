@@ -1,13 +1,10 @@
 """Gradient caching gives the gradients of the whole batch, and keeps what one chunk needs."""
 
-import os
-import socket
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.testing import assert_close
 from transformers import TrainerCallback
 from transformers.models.clip.modeling_clip import CLIPAttention
@@ -299,11 +296,8 @@ TWO_PROCESSES = {
 }
 
 
-def run_process(rank: int, port: int, folder: Path) -> None:
-    """All that this file wants of two processes."""
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank))
-    os.environ.update(WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
-    torch.set_num_threads(1)
+def run_process(rank: int, folder: Path) -> None:
+    """Do all that this file wants of two processes."""
     for name, (_, settings) in TWO_PROCESSES.items():
         runs = {}
         for chunk_size in (None, 3):
@@ -316,13 +310,10 @@ def run_process(rank: int, port: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def two_processes(folder, make_tiny_model) -> Path:
+def two_processes(folder, make_tiny_model, run_ranks) -> Path:
     for name, (fields, _) in TWO_PROCESSES.items():
         make_tiny_model(cdcr_lambda=0.5, **fields).save_pretrained(folder / name)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(run_process, args=(port, folder), nprocs=2)
+    run_ranks(2, run_process, folder)
     return folder
 
 

@@ -1,15 +1,12 @@
 """Whole runs of the trainer on real processes: the run of a single one, whatever their number, by DDP and by FSDP2."""
 
-import os
 from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from scoring import score_with
-from test_distributed import free_ports
 from torch.testing import assert_close
 
 from drl_tvr import DRLModel, DRLProcessor, DRLTrainer, DRLTrainingArguments, load_benchmark
@@ -91,12 +88,9 @@ def run(folder: Path, root: Path, name: str, processes: int, resume: bool = Fals
     }
 
 
-def run_process(rank: int, name: str, port: int, folder: Path, root: Path) -> None:
-    """One process of a run, as a launcher would start it."""
+def run_process(rank: int, name: str, folder: Path, root: Path) -> None:
+    """Run one of the processes of all runs of a name."""
     processes = RUNS[name]
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank))
-    os.environ.update(WORLD_SIZE=str(processes), LOCAL_WORLD_SIZE=str(processes))
-    torch.set_num_threads(1)
     torch.save(run(folder, root, name, processes), folder / f"{name}-{rank}.pt")
     if name == "fsdp2":
         torch.save(run(folder, root, name, processes, resume=True), folder / f"{name}-resumed-{rank}.pt")
@@ -113,9 +107,9 @@ def single(make_tiny_model, tiny_processor, small_root, tmp_path_factory) -> tup
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_run_is_that_of_a_single_process(name, single, small_root):
+def test_a_run_is_that_of_a_single_process(name, single, small_root, run_ranks):
     folder, wanted, wanted_bf16 = single
-    mp.spawn(run_process, args=(name, *free_ports(1), folder, small_root), nprocs=RUNS[name])
+    run_ranks(RUNS[name], run_process, name, folder, small_root)
     assert len(wanted["losses"]) == 4
     for rank in range(RUNS[name]):
         found = torch.load(folder / f"{name}-{rank}.pt")
