@@ -442,14 +442,14 @@ def test_the_trainer_publishes_its_model_with_its_card_and_results(hub, make_tra
 
 @pytest.mark.parametrize("strategy", ["every_save", "checkpoint", "all_checkpoints"])
 def test_nothing_is_pushed_in_mid_training(strategy, make_trainer):
-    with pytest.raises(ValueError, match=f"`hub_strategy` must be 'end', got '{strategy}'"):
+    with pytest.raises(ValueError, match=f"`hub_strategy`: found '{strategy}', expected 'end'"):
         make_trainer("alice/early", hub_strategy=strategy)
 
 
 def test_a_strategy_that_is_set_later_is_refused_too(make_tiny_model, tiny_processor, tmp_path):
     args = DRLTrainingArguments(str(tmp_path / "run"), eval_strategy="no", load_best_model_at_end=False, use_cpu=True)
     args.set_push_to_hub("alice/late")  # `every_save` is transformers' default
-    with pytest.raises(ValueError, match="`hub_strategy` must be 'end', got 'every_save'"):
+    with pytest.raises(ValueError, match="`hub_strategy`: found 'every_save', expected 'end'"):
         DRLTrainer(make_tiny_model(), args, None, None, tiny_processor)
 
 

@@ -1,4 +1,4 @@
-"""Training arguments: the paper's recipe as defaults of transformers' own."""
+"""Training arguments with the recipe of the paper as defaults."""
 
 from dataclasses import dataclass, field
 
@@ -10,76 +10,76 @@ from transformers.training_args import OptimizerNames
 @dataclass
 class DRLTrainingArguments(TrainingArguments):
     r"""
-    `TrainingArguments` with the recipe of the paper on MSR-VTT as defaults. What differs from transformers:
+    `TrainingArguments` with the recipe of the paper on MSR-VTT as defaults. These defaults differ from transformers:
 
     | field | default | meaning |
     |---|---|---|
     | `learning_rate` | 1e-4 | peak for new modules: temporal encoder, token weights, MLP, cross transformer |
     | `clip_learning_rate` | 1e-7 | peak for the CLIP towers and projections |
-    | `logit_scale_learning_rate` | that of CLIP | peak for the logit scale; a model from scratch wants it higher |
+    | `logit_scale_learning_rate` | `clip_learning_rate` | peak for the logit scale; from scratch it needs a higher one |
     | `adam_beta2`, `adam_epsilon` | 0.98, 1e-6 | |
-    | `weight_decay` | 0.2 | decoupled, not on biases, norms and scalars |
+    | `weight_decay` | 0.2 | decoupled; none on biases, norms and scalars |
     | `warmup_steps`, `lr_scheduler_type` | 0.1, `"cosine"` | a tenth of all steps, then half a cosine to 0 |
     | `num_train_epochs` | 5 | |
-    | `per_device_train_batch_size` | 128 | pairs a process; the loss sees those of all processes |
-    | `dataloader_drop_last` | `True` | every step sees as many negatives |
+    | `per_device_train_batch_size` | 128 | pairs per process; the loss sees those of all processes |
+    | `dataloader_drop_last` | `True` | every step has the same number of negatives |
     | `eval_strategy`, `save_strategy` | `"epoch"` | |
     | `load_best_model_at_end`, `metric_for_best_model` | `True`, `"t2v_R@1"` | chosen on `eval_dataset` |
     | `save_total_limit` | 2 | |
     | `official_optimizer` | `False` | the official code's BertAdam and schedule instead of AdamW and the cosine |
-    | `logging_nan_inf_filter` | `False` | a loss that is not finite stops the run, it is not hidden from the log |
-    | `restore_callback_states_from_checkpoint` | `True` | early stopping goes on with the patience that it had |
+    | `logging_nan_inf_filter` | `False` | a loss that is not finite stops the run instead of being hidden in the log |
+    | `restore_callback_states_from_checkpoint` | `True` | early stopping keeps its patience counter on resume |
     | `seed` | 0 | |
-    | `hub_strategy` | `"end"` | the only one: one commit with `push_to_hub`, of the chosen checkpoint with its card |
+    | `hub_strategy` | `"end"` | the only one allowed: one commit of the chosen checkpoint and its card |
 
-    A contrastive loss is not invariant to `gradient_accumulation_steps`: accumulating keeps the negatives of a small
-    batch. What counts is processes times `per_device_train_batch_size`.
+    A contrastive loss is not invariant to `gradient_accumulation_steps`: accumulation keeps the negatives of a small
+    batch. The number of negatives is processes times `per_device_train_batch_size`.
 
     Args:
-        clip_learning_rate (`float`, *optional*, defaults to 1e-7): Peak learning rate of what comes from CLIP.
+        clip_learning_rate (`float`, *optional*, defaults to 1e-7): Peak learning rate of the parameters of CLIP.
         logit_scale_learning_rate (`float`, *optional*, defaults to `clip_learning_rate`): Peak learning rate of the
             logarithm of the logit scale.
         official_optimizer (`bool`, *optional*, defaults to `False`): Adam without bias correction, a cosine over the
-            whole run and weight decay on all but biases, as in the official code. `optim` and `lr_scheduler_type` then
-            say nothing.
+            whole run and weight decay on all but biases, as in the official code. `optim` and `lr_scheduler_type` are
+            then ignored.
         gradient_cache_chunk_size (`int`, *optional*): Pairs that a process encodes at a time. The gradient is that of
-            the whole batch, but memory follows the chunk, for one more forward pass through the encoders:
+            the whole batch, but memory depends on the chunk; it costs one more forward pass of the encoders. See
             [`~training.gradient_cache.GradientCache`].
-        frame_cache_dir (`str`, *optional*): Where decoded frames are kept; by default in the cache of `datasets`.
+        frame_cache_dir (`str`, *optional*): Folder of the stored frames; by default in the cache of `datasets`.
 
     Raises:
-        `ValueError`: For another `hub_strategy`, a negative learning rate, a chunk without pairs, or chunks with what
-            makes the backward pass its own: DeepSpeed and the LOMO optimisers.
+        `ValueError`: For another `hub_strategy`, a negative learning rate, a chunk size below 1, or chunks with DeepSpeed
+            or a LOMO optimiser, which run the backward pass themselves.
     """
 
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the new modules."})
     clip_learning_rate: float = field(default=1e-7, metadata={"help": "Peak learning rate of the CLIP towers."})
-    logit_scale_learning_rate: float | None = field(default=None, metadata={"help": "Peak learning rate of its log."})
+    logit_scale_learning_rate: float | None = field(default=None, metadata={"help": "Peak rate of the logit scale."})
     official_optimizer: bool = field(default=False, metadata={"help": "BertAdam and its schedule, not AdamW."})
     gradient_cache_chunk_size: int | None = field(default=None, metadata={"help": "Pairs to encode at a time."})
-    frame_cache_dir: str | None = field(default=None, metadata={"help": "Where decoded frames are kept."})
+    frame_cache_dir: str | None = field(default=None, metadata={"help": "Folder of the stored frames."})
     adam_beta2: float = field(default=0.98, metadata={"help": "AdamW's beta2."})
     adam_epsilon: float = field(default=1e-6, metadata={"help": "AdamW's epsilon."})
-    weight_decay: float = field(default=0.2, metadata={"help": "Decoupled; not on biases, norms and scalars."})
+    weight_decay: float = field(default=0.2, metadata={"help": "Decoupled; none on biases, norms and scalars."})
     warmup_steps: float = field(default=0.1, metadata={"help": "Steps, or a share of all steps when below 1."})
-    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Schedule of both learning rates."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Schedule of the learning rates."})
     num_train_epochs: float = field(default=5.0, metadata={"help": "Passes over the pairs."})
-    per_device_train_batch_size: int = field(default=128, metadata={"help": "Pairs a process."})
-    per_device_eval_batch_size: int = field(default=128, metadata={"help": "Captions or videos a batch."})
+    per_device_train_batch_size: int = field(default=128, metadata={"help": "Pairs per process."})
+    per_device_eval_batch_size: int = field(default=128, metadata={"help": "Captions or videos per batch."})
     dataloader_drop_last: bool = field(default=True, metadata={"help": "Leave out the last, smaller batch."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best checkpoint."})
-    metric_for_best_model: str = field(default="t2v_R@1", metadata={"help": "What the best is judged by."})
+    metric_for_best_model: str = field(default="t2v_R@1", metadata={"help": "Metric of the best checkpoint."})
     greater_is_better: bool | None = field(default=True, metadata={"help": "Whether a higher metric is better."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep."})
     logging_steps: float = field(default=50, metadata={"help": "Steps between logs."})
-    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Of no use: such a loss stops the run."})
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Ignored: a non-finite loss stops the run."})
     restore_callback_states_from_checkpoint: bool = field(
-        default=True, metadata={"help": "Callbacks go on where they were."}
+        default=True, metadata={"help": "Callbacks keep their state on resume."}
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator needs all columns."})
-    hub_strategy: str = field(default="end", metadata={"help": "end, the only one: it pushes what is published."})
+    hub_strategy: str = field(default="end", metadata={"help": "Only 'end' is allowed."})
     seed: int = field(default=0, metadata={"help": "Seed of initialisation and data order."})
 
     def __post_init__(self):
@@ -89,29 +89,33 @@ class DRLTrainingArguments(TrainingArguments):
         self.check_hub_strategy()
         for name in ("learning_rate", "clip_learning_rate", "logit_scale_learning_rate"):
             if getattr(self, name) < 0:
-                raise ValueError(f"`{name}` must be >= 0, got {getattr(self, name)}.")
+                raise ValueError(f"`{name}`: found {getattr(self, name)}, expected at least 0.")
         if self.gradient_cache_chunk_size is not None:
             if self.gradient_cache_chunk_size < 1:
-                raise ValueError(f"`gradient_cache_chunk_size` must be >= 1, got {self.gradient_cache_chunk_size}.")
+                raise ValueError(
+                    f"`gradient_cache_chunk_size`: found {self.gradient_cache_chunk_size}, expected at least 1."
+                )
             if self.deepspeed_plugin is not None or self.optim in (OptimizerNames.LOMO, OptimizerNames.ADALOMO):
                 other = "DeepSpeed" if self.deepspeed_plugin is not None else f"`optim={self.optim.value!r}`"
                 raise ValueError(
-                    f"`gradient_cache_chunk_size` doesn't go with {other}: its chunks go backwards alone."
+                    f"`gradient_cache_chunk_size`: found {self.gradient_cache_chunk_size}, expected None with "
+                    f"{other}, which runs the backward pass itself."
                 )
             if self.ddp_find_unused_parameters is None:
-                # Features lead to no parameter that compares them; all have their gradient in the end.
+                # The features of a chunk do not depend on the parameters that compare them, which get a gradient all
+                # the same.
                 self.ddp_find_unused_parameters = False
 
     def check_hub_strategy(self) -> None:
-        """Refuse to push in mid-training.
+        """Refuse to push during training.
 
         Raises:
             `ValueError`: For a `hub_strategy` other than `"end"`.
         """
         if self.hub_strategy != HubStrategy.END:
             raise ValueError(
-                f"`hub_strategy` must be 'end', got {HubStrategy(self.hub_strategy).value!r}: in mid-training all of "
-                "`output_dir` would be pushed, with paths of this machine, without a card, and kept in the history."
+                f"`hub_strategy`: found {HubStrategy(self.hub_strategy).value!r}, expected 'end': during training all "
+                "of `output_dir` would be pushed, with local paths and without a card, and stay in the history."
             )
 
 

@@ -1,4 +1,4 @@
-"""Gradient caching: the exact gradient of a large contrastive batch, in the memory that a chunk of it takes."""
+"""Compute the exact gradient of a large contrastive batch in the memory of one chunk (gradient caching)."""
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -10,23 +10,24 @@ from ..model.modeling_drl import DRLFeatures
 
 
 class GradientCache:
-    r"""Encodes a batch in chunks, twice (GradCache, Gao et al., arXiv 2101.06983).
+    r"""Encode a batch in chunks, twice (GradCache, Gao et al., arXiv 2101.06983).
 
-    A contrastive loss needs the features of the whole batch at once, but what the encoders keep for their backward
-    pass only a chunk at a time: with \\(f_c(\theta)\\) the features of chunk c,
+    A contrastive loss needs the features of the whole batch at once, but the states that the encoders keep for their
+    backward pass are needed only for one chunk at a time: with \\(f_c(\theta)\\) the features of chunk c,
 
     $$\frac{dL}{d\theta} = \sum_c \Big(\frac{\partial L}{\partial f_c}\Big)^{\!\top} \frac{df_c}{d\theta}$$
 
-    Making the cache encodes every chunk without a gradient. Its `text` and `video` are then the [`DRLFeatures`] of the
-    whole batch, whose tokens and weights are leaves. Their loss, and its backward pass, are the caller's: it leaves
-    \\(\partial L / \partial f\\) on them, and in place the gradients of what compares features. `backward` encodes
-    every chunk again, from the same state of the random numbers and so with the same dropout, and goes on from there.
+    The constructor encodes every chunk without a gradient. `text` and `video` are then the [`DRLFeatures`] of the
+    whole batch, and their tokens and weights are leaves. The caller computes the loss and its backward pass, which
+    leaves \\(\partial L / \partial f\\) on the leaves, and gradients on the parameters that compare features.
+    `backward` encodes every chunk again, with the same random numbers and so with the same dropout, and continues from
+    there.
 
     Args:
-        encode (`Callable[[dict], tuple[DRLFeatures, DRLFeatures]]`): From some pairs to their features, of texts and
-            of videos. What it does must depend on the pairs, the parameters and torch's random numbers alone.
-        inputs (`dict`): A batch; every entry has a row for each pair.
-        chunk_size (`int`): Pairs to encode at a time; the last chunk may be smaller.
+        encode (`Callable[[dict], tuple[DRLFeatures, DRLFeatures]]`): Returns the features of the texts and the videos
+            of some pairs. It must depend only on the pairs, the parameters and the random numbers of torch.
+        inputs (`dict`): A batch; every entry has one row per pair.
+        chunk_size (`int`): Pairs per chunk; the last chunk may be smaller.
 
     Raises:
         `ValueError`: When the entries of the batch differ in their numbers of rows.
@@ -55,7 +56,7 @@ class GradientCache:
     def __init__(self, encode: Callable[[dict], tuple[DRLFeatures, DRLFeatures]], inputs: dict, chunk_size: int):
         rows = {name: len(value) for name, value in inputs.items()}
         if len(set(rows.values())) != 1:
-            raise ValueError(f"A batch in chunks needs a row for each pair in every entry, found {rows}.")
+            raise ValueError(f"`inputs`: found the numbers of rows {rows}, expected one row per pair in every entry.")
         (num_pairs,) = set(rows.values())
         self.encode = encode
         self.chunks = [
@@ -77,15 +78,15 @@ class GradientCache:
         no_sync: Callable[[], AbstractContextManager] = nullcontext,
         compared_with: Iterable[torch.nn.Parameter] = (),
     ) -> None:
-        """Bring the gradient of the features to the encoders' parameters, a chunk at a time.
+        """Compute the gradients of the encoders from the gradient of the features, one chunk at a time.
 
-        The random numbers go on afterwards as if this had not drawn any.
+        The random state is afterwards the same as before.
 
         Args:
-            no_sync (`Callable`, *optional*): Makes the context in which the processes do not average gradients: for
-                all chunks but the last, so that they are averaged once.
-            compared_with (`Iterable[torch.nn.Parameter]`, *optional*): Parameters that have their gradient from the
-                loss. The last chunk brings them a 0, without which the processes would wait for it.
+            no_sync (`Callable`, *optional*): Returns a context in which the processes do not average gradients. It is
+                used for all chunks but the last, so that gradients are averaged once.
+            compared_with (`Iterable[torch.nn.Parameter]`, *optional*): Parameters whose gradient is already final. The
+                last backward pass adds 0 to them, so that the reducer of DistributedDataParallel sees them.
         """
         start = 0
         device_type = self.text.tokens.device.type
@@ -100,13 +101,13 @@ class GradientCache:
                     start = self._backward_chunk(chunk, start, compared_with if is_last else ())
 
     def _backward_chunk(self, chunk: dict, start: int, compared_with: Iterable[torch.nn.Parameter]) -> int:
-        """Encode the pairs from `start` on again, go backwards, and say where the next ones start."""
+        """Encode a chunk again, run its backward pass, and return the index of the next pair."""
         roots = [(parameter, torch.zeros_like(parameter)) for parameter in compared_with if parameter.requires_grad]
         encoded = self.encode(chunk)
         stop = start + len(encoded[0].tokens)
         for features, whole in zip(encoded, (self.text, self.video), strict=True):
             for found, cached in ((features.tokens, whole.tokens), (features.weights, whole.weights)):
-                # Uniform weights come from no parameter, and an interaction may leave them out.
+                # Uniform weights depend on no parameter, and an interaction may not use them.
                 if found.requires_grad and cached.grad is not None:
                     roots.append((found, cached.grad[start:stop]))
         if roots:
@@ -115,7 +116,7 @@ class GradientCache:
 
 
 def join(parts: list[DRLFeatures]) -> DRLFeatures:
-    """Features of chunks as those of a batch, with leaves for tokens and weights."""
+    """Concatenate the features of chunks; tokens and weights become leaves."""
     return DRLFeatures(
         tokens=torch.cat([part.tokens for part in parts]).requires_grad_(),
         weights=torch.cat([part.weights for part in parts]).requires_grad_(),

@@ -1,4 +1,4 @@
-"""What went wrong in a step whose loss or gradient is not finite: said once, with names, before the step is made."""
+"""Find out why the loss or the gradient of a step is not finite, before the step is made."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,20 +14,20 @@ from .gradient_cache import join
 
 NAMED = 5  # parameters that a message names
 NAMED_PAIRS = 32
-# Where something is first found not to be finite; or the search failed, or found nothing.
+# Stage at which a value is first not finite; or the search failed, or found nothing.
 PARAMETERS, FEATURES, LOSS, GRADIENTS, FAILED, NOTHING = range(6)
 
 
 class NonFiniteError(ValueError):
-    """A loss or a gradient that is not finite.
+    """Error about a loss or a gradient that is not finite.
 
     Args:
         message (`str`): Step, cause and pairs, in words.
-        step (`int`): The optimiser step that was not made, from 1.
+        step (`int`): Number of the optimiser step that was not made, from 1.
         cause (`str`): The likely cause.
-        captions (`list[int]`): Rows of the split's `captions` that the process that found the cause had in the step,
-            or all of several; first those that the cause is about, if it is about some.
-        video_ids (`list[str]`): Their videos.
+        captions (`list[int]`): Rows in the split's `captions` of the pairs of the process, or processes, that found
+            the cause; pairs that the cause is about come first.
+        video_ids (`list[str]`): Ids of their videos.
     """
 
     def __init__(self, message: str, step: int, cause: str, captions: list[int], video_ids: list[str]):
@@ -36,10 +36,10 @@ class NonFiniteError(ValueError):
 
 
 def is_broken(parts: dict[str, Sequence[torch.Tensor]], grad_norm: torch.Tensor | float | None) -> torch.Tensor:
-    """Whether a part of the loss or the norm of the gradient is not finite, without waiting for the device.
+    """Return whether a part of the loss or the norm of the gradient is not finite, without waiting for the device.
 
     Args:
-        parts (`dict[str, Sequence[torch.Tensor]]`): Parts of the loss, a value for each batch of the step.
+        parts (`dict[str, Sequence[torch.Tensor]]`): Parts of the loss, one value per batch of the step.
         grad_norm (`torch.Tensor` or `float`, *optional*): Norm of the gradient.
 
     Returns:
@@ -48,7 +48,7 @@ def is_broken(parts: dict[str, Sequence[torch.Tensor]], grad_norm: torch.Tensor 
     values = [value.float() for batch_values in parts.values() for value in batch_values]
     if grad_norm is not None:
         grad_norm = torch.as_tensor(grad_norm, device=values[0].device if values else None)
-        # Sharded parameters have a norm that is spread over the processes.
+        # The norm of sharded parameters is spread over the processes.
         values.append(grad_norm.full_tensor() if hasattr(grad_norm, "full_tensor") else grad_norm)
     return ~torch.stack([value.float() for value in values]).isfinite().all()
 
@@ -58,7 +58,8 @@ def explain_step(
 ) -> NonFiniteError:
     """Look for the cause in the parameters, the features of the batches, the loss and the gradient, in this order.
 
-    All processes must call this: each looks at its own share, and all tell what the one found that found most.
+    All processes must call this: each searches its own share, and all raise the finding of the process that got
+    furthest.
 
     Args:
         trainer ([`DRLTrainer`]): With the model and the gradients of the step.
@@ -114,7 +115,7 @@ def explain_step(
 
 
 def real_pairs(batch: dict) -> dict:
-    """The pairs of a batch that count, without the stand-in of an empty share; their rows, where it has them."""
+    """Return the pairs of a batch that count, without the pair that stands in for an empty share."""
     num_pairs = batch.get("num_pairs", len(batch["input_ids"]))
     return {"rows": [], **{name: value[:num_pairs] for name, value in batch.items() if name != "num_pairs"}}
 
@@ -122,16 +123,16 @@ def real_pairs(batch: dict) -> dict:
 def look(
     trainer: Trainer, model: DRLModel, batches: dict[int, dict], loss: dict[str, torch.Tensor] | None
 ) -> tuple[int, str, int | None, list[int]]:
-    """What this process finds: the first of the stages at which something is not finite.
+    """Find the first stage at which something is not finite in the share of this process.
 
     Args:
-        trainer ([`DRLTrainer`]): Says how many pairs may be encoded at a time, and in what precision.
-        model ([`DRLModel`]): Whole, without its wrapper.
-        batches (`dict[int, dict]`): Batches to look at, by their number.
-        loss (`dict[str, torch.Tensor]`, *optional*): Parts of the loss, if that is not finite.
+        trainer ([`DRLTrainer`]): Trainer; its arguments give the chunk size and the precision.
+        model ([`DRLModel`]): The model, without its wrapper.
+        batches (`dict[int, dict]`): Batches to search, by number.
+        loss (`dict[str, torch.Tensor]`, *optional*): Parts of the loss, if it is not finite.
 
     Returns:
-        `tuple(int, str, int, list[int])`: The stage, the cause, and the batch and the items that it is about.
+        `tuple(int, str, int, list[int])`: Stage, cause, number of the batch, and items that the cause is about.
     """
     if cause := bad_parameters(model):
         return PARAMETERS, cause, None, []
@@ -150,7 +151,7 @@ def look(
 
 
 def chunks_of(batch: dict, size: int | None) -> list[dict[str, torch.Tensor]]:
-    """A batch in pieces that can be encoded; one with `None`."""
+    """Split a batch into chunks of `size` pairs; one chunk for `None`."""
     num_pairs = len(batch["input_ids"])
     return [
         {name: value[start : start + (size or num_pairs)] for name, value in batch.items() if name != "rows"}
@@ -159,7 +160,7 @@ def chunks_of(batch: dict, size: int | None) -> list[dict[str, torch.Tensor]]:
 
 
 def bad_parameters(model: DRLModel) -> str | None:
-    """Parameters that are not finite."""
+    """Name the parameters that are not finite."""
     names = [name for name, parameter in model.named_parameters() if not parameter.isfinite().all()]
     if not names:
         return None
@@ -171,7 +172,7 @@ def bad_parameters(model: DRLModel) -> str | None:
 
 @torch.no_grad()
 def bad_features(model: DRLModel, chunks: list[dict], autocast: Callable) -> tuple[str | None, list[int]]:
-    """Encode a batch again; what is not finite, from which module on, and which items it is about."""
+    """Encode a batch again, and name the features that are not finite, the first such module, and the items."""
     sides = {
         "frame features": lambda chunk: model.get_video_features(chunk["pixel_values_videos"], chunk["video_mask"]),
         "word features": lambda chunk: model.get_text_features(chunk["input_ids"], chunk["attention_mask"]),
@@ -197,7 +198,7 @@ def bad_features(model: DRLModel, chunks: list[dict], autocast: Callable) -> tup
 
 @contextmanager
 def watched(model: DRLModel) -> Iterator[list[str]]:
-    """Yields a list that gets the names of the innermost modules whose outputs are not finite, in their order."""
+    """Collect the names of the innermost modules whose outputs are not finite, in order."""
     names = []
 
     def watch(name: str):
@@ -220,7 +221,7 @@ def watched(model: DRLModel) -> Iterator[list[str]]:
 
 
 def bad_loss(model: DRLModel, parts: dict[str, torch.Tensor]) -> str:
-    """Which part of a loss is not finite, of features that are."""
+    """Describe the parts of a loss that is not finite although its features are."""
     values = ", ".join(f"{name} is {value.item():.4g}" for name, value in parts.items())
     return (
         f"The features are finite, the loss of them is not: {values}, at a logit scale of "
@@ -229,13 +230,14 @@ def bad_loss(model: DRLModel, parts: dict[str, torch.Tensor]) -> str:
 
 
 def bad_gradients(model: DRLModel, chunks: list[dict], autocast: Callable) -> str | None:
-    """Parameters by which a finite loss has a gradient that is not.
+    """Name the parameters whose gradient of a finite loss is not finite.
 
-    Computed again, since clipping spreads one bad value over all; and not by `backward`, which other processes hook.
+    Gradients are computed again, because clipping spreads one bad value over all of them, and without `backward`,
+    which would wait for the other processes.
     """
 
     def encode(chunk: dict) -> tuple[DRLFeatures, DRLFeatures]:
-        with autocast():  # anew for each chunk: its copies of the weights have a gradient or not
+        with autocast():  # one per chunk: it caches copies of the weights with or without a gradient
             text = model.get_text_features(chunk["input_ids"], chunk["attention_mask"])
             return text, model.get_video_features(chunk["pixel_values_videos"], chunk["video_mask"])
 
@@ -267,7 +269,7 @@ def bad_gradients(model: DRLModel, chunks: list[dict], autocast: Callable) -> st
 
 
 def not_finite(names: Iterable[str], gradients: Iterable[torch.Tensor | None]) -> list[str]:
-    """Names of the gradients that are not finite."""
+    """Return the names of the gradients that are not finite."""
     return [
         name
         for name, gradient in zip(names, gradients, strict=True)
@@ -276,7 +278,7 @@ def not_finite(names: Iterable[str], gradients: Iterable[torch.Tensor | None]) -
 
 
 def listed(names: list[str]) -> str:
-    """The first names and how many there are."""
+    """List the first names, and the number of the others."""
     more = f" and {len(names) - NAMED} more parameters" if len(names) > NAMED else ""
     return ", ".join(f"`{name}`" for name in names[:NAMED]) + more
 

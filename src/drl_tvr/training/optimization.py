@@ -1,4 +1,4 @@
-"""The official optimiser and schedule, which differ from AdamW and transformers' cosine by more than rounding."""
+"""The official optimiser and schedule, groups of parameters, and the limit of the logit scale."""
 
 import math
 from collections.abc import Callable
@@ -14,16 +14,16 @@ MAX_LOGIT_SCALE = math.log(100)
 
 
 class BertAdam(torch.optim.Optimizer):
-    r"""Adam without bias correction, with decoupled weight decay: what CLIP4Clip and DRL train with.
+    r"""Adam without bias correction, with decoupled weight decay, as CLIP4Clip and DRL use it.
 
     $$m \leftarrow \beta_1 m + (1 - \beta_1) g, \quad v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \quad
     p \leftarrow p - \mathrm{lr} \Big(\frac{m}{\sqrt v + \epsilon} + \mathrm{wd} \cdot p\Big)$$
 
-    The original also clips each parameter's gradient to norm 1, which changes nothing after the trainer has clipped
-    all of them together to norm 1.
+    The original also clips the gradient of each parameter to norm 1. This has no effect after the trainer has clipped
+    all gradients together to norm 1.
 
     Args:
-        params: Parameters or groups of them.
+        params: Parameters, or groups of parameters.
         lr (`float`): Learning rate.
         betas (`tuple[float, float]`, *optional*, defaults to `(0.9, 0.98)`): Decay rates of both moments.
         eps (`float`, *optional*, defaults to 1e-6): Added to the square root.
@@ -58,14 +58,14 @@ class BertAdam(torch.optim.Optimizer):
 def official_schedule(
     optimizer: torch.optim.Optimizer, num_training_steps: int, warmup: float = 0.1
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    r"""The official schedule: with x the share of all steps made, x / warmup at first and then (1 + cos(pi x)) / 2.
+    r"""Create the official schedule: at a share x of all steps, x / warmup at first and then (1 + cos(pi x)) / 2.
 
-    The cosine spans the whole run, so that after the warm-up it goes on at less than 1; transformers' begins there.
+    The cosine spans the whole run, so it is below 1 after the warm-up; the cosine of transformers begins there.
 
     Args:
-        optimizer (`torch.optim.Optimizer`): Its learning rates are multiplied.
-        num_training_steps (`int`): All steps.
-        warmup (`float`, *optional*, defaults to 0.1): Share of all steps.
+        optimizer (`torch.optim.Optimizer`): Optimiser whose learning rates are multiplied.
+        num_training_steps (`int`): Number of all steps.
+        warmup (`float`, *optional*, defaults to 0.1): Share of the steps in the warm-up.
 
     Returns:
         `torch.optim.lr_scheduler.LambdaLR`: The schedule.
@@ -79,7 +79,7 @@ def official_schedule(
 
 
 class LogitScaleClamp(TrainerCallback):
-    """Keeps `exp(logit_scale)` at 100 or below after every step, as CLIP and the official code do."""
+    """Keep `exp(logit_scale)` at 100 or below after every step, as CLIP and the official code do."""
 
     def on_optimizer_step(self, args, state, control, model=None, **kwargs):
         """Clamp the parameter."""
@@ -88,15 +88,15 @@ class LogitScaleClamp(TrainerCallback):
 
 
 def parameter_groups(model: torch.nn.Module, args: DRLTrainingArguments, decayed: set[str]) -> list[dict]:
-    """Groups of parameters by learning rate and weight decay: new modules, CLIP and the logit scale.
+    """Group parameters by learning rate and weight decay: new modules, CLIP and the logit scale.
 
     Args:
         model ([`DRLModel`]): The model.
         args ([`DRLTrainingArguments`]): Learning rates and weight decay.
-        decayed (`set[str]`): Names of the parameters that weight decay is for.
+        decayed (`set[str]`): Names of the parameters with weight decay.
 
     Returns:
-        `list[dict]`: As an optimizer takes them.
+        `list[dict]`: Groups for an optimiser.
     """
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
