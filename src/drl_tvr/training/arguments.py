@@ -16,7 +16,7 @@ class DRLTrainingArguments(TrainingArguments):
     |---|---|---|
     | `learning_rate` | 1e-4 | peak for new modules: temporal encoder, token weights, MLP, cross transformer |
     | `clip_learning_rate` | 1e-7 | peak for the CLIP towers and projections |
-    | `logit_scale_learning_rate` | `clip_learning_rate` | peak for the logit scale; from scratch it needs a higher one |
+    | `logit_scale_learning_rate` | `clip_learning_rate` | peak for the logit scale; higher from scratch |
     | `adam_beta2`, `adam_epsilon` | 0.98, 1e-6 | |
     | `weight_decay` | 0.2 | decoupled; none on biases, norms and scalars |
     | `warmup_steps`, `lr_scheduler_type` | 0.1, `"cosine"` | a tenth of all steps, then half a cosine to 0 |
@@ -48,8 +48,8 @@ class DRLTrainingArguments(TrainingArguments):
         frame_cache_dir (`str`, *optional*): Folder of the stored frames; by default in the cache of `datasets`.
 
     Raises:
-        `ValueError`: For another `hub_strategy`, a negative learning rate, a chunk size below 1, or chunks with DeepSpeed
-            or a LOMO optimiser, which run the backward pass themselves.
+        `ValueError`: For another `hub_strategy`, a negative learning rate, a chunk size below 1, or chunks with
+            DeepSpeed or a LOMO optimiser, which run the backward pass themselves.
     """
 
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the new modules."})
