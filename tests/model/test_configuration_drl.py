@@ -25,12 +25,12 @@ def test_defaults_are_the_recipe_of_the_paper():
 
 
 def test_unknown_fields_are_named():
-    with pytest.raises(ValueError, match="DRLConfig has no field `interactions`, `temporal`"):
+    with pytest.raises(ValueError, match="DRLConfig: found the unknown fields `interactions`, `temporal`"):
         DRLConfig(temporal="lstm", interactions="wti")
     for name in ("temporal_config", "cross_config"):
-        with pytest.raises(ValueError, match=f"{name} has no field `num_layers`"):
+        with pytest.raises(ValueError, match=f"{name}: found the unknown field `num_layers`"):
             DRLConfig(**{name: {"num_layers": 2}})
-    with pytest.raises(ValueError, match="temporal_config has no field `hidden_dropout`"):
+    with pytest.raises(ValueError, match="temporal_config: found the unknown field `hidden_dropout`"):
         DRLConfig(temporal_config={"hidden_dropout": 0.1})
 
 
@@ -46,14 +46,14 @@ def test_unknown_fields_are_named():
     ],
 )
 def test_an_unknown_value_is_named_with_the_choices(field: str, value, choices: str):
-    with pytest.raises(ValueError, match=f"`{field}` must be one of .*{choices}.*, got {value!r}"):
+    with pytest.raises(ValueError, match=f"`{field}`: found {value!r}, expected one of .*{choices}"):
         DRLConfig(**{field: value})
 
 
 @pytest.mark.parametrize("field", ["cdcr_lambda", "cdcr_alpha_diagonal", "cdcr_alpha_off_diagonal"])
 @pytest.mark.parametrize("value", [-0.1, float("nan"), float("inf")])
 def test_weights_of_the_loss_are_finite_and_not_negative(field: str, value: float):
-    with pytest.raises(ValueError, match=f"`{field}` must be a finite number >= 0, got {value}"):
+    with pytest.raises(ValueError, match=f"`{field}`: found {value}, expected a finite number of at least 0"):
         DRLConfig(**{field: value})
 
 
@@ -61,30 +61,30 @@ def test_weights_of_the_loss_are_finite_and_not_negative(field: str, value: floa
     "fields", [{"image_mean": [0.5]}, {"image_std": [0.1, 0.2, 0.3, 0.4]}, {"image_std": [0.1, 0.0, 0.1]}]
 )
 def test_pixels_have_three_means_and_deviations(fields: dict):
-    with pytest.raises(ValueError, match="`image_mean` and `image_std` must be 3 numbers each"):
+    with pytest.raises(ValueError, match="`image_mean`, `image_std`: found .*, expected 3 values each"):
         DRLConfig(**fields)
 
 
 @pytest.mark.parametrize("temporal_config", [None, {}])
 def test_projection_dim_is_positive(temporal_config: dict | None):
-    with pytest.raises(ValueError, match="`projection_dim` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`projection_dim`: found 0, expected at least 1"):
         DRLConfig(projection_dim=0, temporal_config=temporal_config)
 
 
 def test_the_temporal_width_must_be_the_projection_dim():
     fields = {"projection_dim": 512, "temporal_config": {"hidden_size": 256}}
-    message = r"`temporal_config.hidden_size` \(256\) must equal `projection_dim` \(512\)"
+    message = r"`temporal_config.hidden_size`: found 256, expected `projection_dim` \(512\)"
     with pytest.raises(ValueError, match=message):
         DRLConfig(**fields)
     assert DRLConfig(**fields, temporal_encoder="none").temporal_config.hidden_size == 256
     fields = {"projection_dim": 512, "cross_config": {"hidden_size": 256}}
-    with pytest.raises(ValueError, match=r"`cross_config.hidden_size` \(256\) must equal `projection_dim` \(512\)"):
+    with pytest.raises(ValueError, match=r"`cross_config.hidden_size`: found 256, expected `projection_dim` \(512\)"):
         DRLConfig(**fields, interaction="xti")
     assert DRLConfig(**fields).cross_config.hidden_size == 256
 
 
 def test_heads_must_divide_the_width():
-    message = r"`temporal_config`: `hidden_size` \(512\) must be a multiple of `num_attention_heads` \(7\)"
+    message = r"`temporal_config`: `hidden_size`: found 512, expected a multiple of `num_attention_heads` \(7\)"
     with pytest.raises(ValueError, match=message):
         DRLTemporalConfig(num_attention_heads=7)
     with pytest.raises(ValueError, match=message):
@@ -99,7 +99,7 @@ def test_heads_must_divide_the_width():
     "field", ["hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"]
 )
 def test_sizes_of_the_temporal_encoder_are_positive(field: str):
-    with pytest.raises(ValueError, match=f"`temporal_config`: `{field}` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"`temporal_config`: `{field}`: found 0, expected at least 1"):
         DRLTemporalConfig(**{field: 0})
 
 

@@ -454,7 +454,7 @@ def test_texts_and_videos_may_differ_in_number_without_a_loss(interaction: str):
         ),
         (
             {"pixel_values_videos": torch.ones(3, 7, 3, 16, 16), "video_mask": torch.ones(3, 7)},
-            "has 7 frames; `temporal_config.max_position_embeddings` is 6",
+            "found 7 frames, expected at most 6: `temporal_config.max_position_embeddings` is 6",
         ),
         ({"input_ids": torch.ones(3, 10).long(), "attention_mask": torch.ones(3, 10)}, "10"),
     ],
@@ -484,7 +484,7 @@ def test_too_many_frames_do_not_reach_the_vision_tower():
 def test_frames_that_leave_the_text_no_position_do_not_reach_the_vision_tower():
     model = tiny_model(interaction="xti", cross_config={**TEMPORAL, "max_position_embeddings": 4})
     model.vision_model.register_forward_pre_hook(lambda *_: pytest.fail("the tower ran"))
-    with pytest.raises(ValueError, match="has 4 frames; `cross_config.max_position_embeddings` is 4, one of them"):
+    with pytest.raises(ValueError, match="found 4 frames, expected at most 3: `cross_config.max_position"):
         model.get_video_features(torch.ones(1, 4, 3, 16, 16))
 
 
@@ -799,7 +799,7 @@ def test_weights_that_a_clip_checkpoint_lacks_are_listed(clip_dir: Path):
 
 def test_a_wrong_field_is_refused_before_the_weights_are_read(clip_dir: Path):
     (clip_dir / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match="`interaction` must be one of"):
+    with pytest.raises(ValueError, match="`interaction`: found .*, expected one of"):
         DRLModel.from_clip_pretrained(clip_dir, interaction="cosine")
 
 
@@ -822,7 +822,7 @@ def test_every_submodule_type_that_must_not_be_split_exists():
 @pytest.mark.parametrize("override", [{"interaction": "foo"}, {"cdcr": "argmin"}, {"padding_similarity": "one"}])
 def test_an_unknown_value_that_overrides_a_saved_one_is_an_error(override, tmp_path):
     tiny_model().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="must be one of"):
+    with pytest.raises(ValueError, match="expected one of"):
         DRLModel.from_pretrained(tmp_path, **override)
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from drl_tvr import DRLCrossConfig
-from drl_tvr import pair_scoring_drl as pair_scoring
+from drl_tvr.model import pair_networks
 from drl_tvr.model.pair_networks import DRLCrossTransformer, DRLPairMLP, score_in_blocks
 
 
@@ -117,7 +117,7 @@ def test_a_block_that_is_computed_again_drops_the_same(monkeypatch: pytest.Monke
     gradients = []
     for again in (True, False):
         if not again:
-            monkeypatch.setattr(pair_scoring, "checkpoint", lambda function, *args, use_reentrant: function(*args))
+            monkeypatch.setattr(pair_networks, "checkpoint", lambda function, *args, use_reentrant: function(*args))
         torch.manual_seed(4)
         model.zero_grad()
         model(texts, frames, mask, max_elements=4000).sum().backward()
@@ -144,7 +144,7 @@ def test_what_stands_in_the_padding_changes_nothing(garbage: float):
 
 def test_more_frames_than_positions_are_an_error():
     frames = torch.zeros(1, 6, DIM)
-    message = "has 6 frames; `cross_config.max_position_embeddings` is 6, one of them the text's"
+    message = "found 6 frames, expected at most 5: `cross_config.max_position_embeddings` is 6"
     with pytest.raises(ValueError, match=message):
         tiny_cross()(torch.zeros(1, DIM), frames, torch.ones(1, 6))
     assert tiny_cross()(torch.zeros(1, DIM), frames[:, :5], torch.ones(1, 5)).shape == (1, 1)

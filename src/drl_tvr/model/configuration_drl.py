@@ -11,7 +11,7 @@ TEMPORAL_ENCODERS = ("transformer", "lstm", "none")
 CDCR_MODES = ("weighted", "argmax", "random", "none")
 PADDING_SIMILARITIES = ("ignore", "zero")
 TOKEN_WEIGHT_DEPTHS = (1, 2, 3)
-# Set by transformers itself when a configuration is saved and loaded.
+# Fields that transformers sets when a configuration is saved and loaded.
 HUB_FIELDS = (
     "model_type", "auto_map", "name_or_path", "torch_dtype", "attn_implementation", "experts_implementation",
     "output_attentions", "num_labels", "_commit_hash", "_name_or_path", "_attn_implementation_internal",
@@ -20,14 +20,15 @@ HUB_FIELDS = (
 
 
 def refuse_unknown_fields(name: str, fields: dict) -> None:
-    """Refuse what is neither declared nor set by transformers itself.
+    """Refuse fields that are neither declared nor set by transformers.
 
     Raises:
-        `ValueError`: Names the fields.
+        `ValueError`: When there are such fields.
     """
     unknown = sorted(field for field in fields if field not in HUB_FIELDS)
     if unknown:
-        raise ValueError(f"{name} has no field {', '.join(f'`{field}`' for field in unknown)}.")
+        fields = ", ".join(f"`{field}`" for field in unknown)
+        raise ValueError(f"{name}: found the unknown {'field' if len(unknown) == 1 else 'fields'} {fields}.")
 
 
 @strict
@@ -40,16 +41,16 @@ class DRLTemporalConfig(PreTrainedConfig):
         intermediate_size (`int`, *optional*, defaults to 2048): Width of the feed-forward layers.
         num_hidden_layers (`int`, *optional*, defaults to 4): Number of blocks.
         num_attention_heads (`int`, *optional*, defaults to 8): Number of attention heads.
-        max_position_embeddings (`int`, *optional*, defaults to 77): Most frames that a video may have.
+        max_position_embeddings (`int`, *optional*, defaults to 77): Largest number of frames per video.
         hidden_act (`str`, *optional*, defaults to `"quick_gelu"`): Activation of the feed-forward layers.
         layer_norm_eps (`float`, *optional*, defaults to 1e-12): Epsilon of the layer norms. The official code uses
             1e-12 here and 1e-5 in the towers.
         attention_dropout (`float`, *optional*, defaults to 0.0): Dropout of the attention probabilities.
-        initializer_range (`float`, *optional*, defaults to 0.02): Deviation of the initial positions.
+        initializer_range (`float`, *optional*, defaults to 0.02): Standard deviation of the initial positions.
         initializer_factor (`float`, *optional*, defaults to 1.0): Scale of the initial weights, as in CLIP.
 
     Raises:
-        `ValueError`: For an unknown field, or for fields that contradict each other; the message names them.
+        `ValueError`: When a field is unknown or invalid, or fields contradict each other.
     """
 
     model_type = "drl_temporal"
@@ -76,10 +77,10 @@ class DRLTemporalConfig(PreTrainedConfig):
         name = f"`{self.base_config_key}`"
         for field in ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"):
             if getattr(self, field) < 1:
-                raise ValueError(f"{name}: `{field}` must be at least 1, got {getattr(self, field)}.")
+                raise ValueError(f"{name}: `{field}`: found {getattr(self, field)}, expected at least 1.")
         if self.hidden_size % self.num_attention_heads != 0:
             raise ValueError(
-                f"{name}: `hidden_size` ({self.hidden_size}) must be a multiple of `num_attention_heads` "
+                f"{name}: `hidden_size`: found {self.hidden_size}, expected a multiple of `num_attention_heads` "
                 f"({self.num_attention_heads})."
             )
 
@@ -87,15 +88,15 @@ class DRLTemporalConfig(PreTrainedConfig):
 @strict
 class DRLCrossConfig(DRLTemporalConfig):
     r"""
-    Configuration of the cross transformer of `interaction="xti"`, over a text's vector and a video's frame tokens. The
-    fields and defaults are those of [`DRLTemporalConfig`], and one more.
+    Configuration of the cross transformer of `interaction="xti"`, over a text's vector and a video's frame tokens. It
+    has the fields and defaults of [`DRLTemporalConfig`] and one field more.
 
     Args:
-        hidden_dropout (`float`, *optional*, defaults to 0.1): Dropout of the tokens and positions that enter the
-            blocks.
+        hidden_dropout (`float`, *optional*, defaults to 0.1): Dropout of the tokens, with their positions,
+            before the blocks.
 
     Raises:
-        `ValueError`: For an unknown field, or for fields that contradict each other; the message names them.
+        `ValueError`: When a field is unknown or invalid, or fields contradict each other.
     """
 
     model_type = "drl_cross"
@@ -106,7 +107,9 @@ class DRLCrossConfig(DRLTemporalConfig):
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
         if not 0 <= self.hidden_dropout < 1:
-            raise ValueError(f"`cross_config`: `hidden_dropout` must be in [0, 1), got {self.hidden_dropout}.")
+            raise ValueError(
+                f"`cross_config`: `hidden_dropout`: found {self.hidden_dropout}, expected at least 0 and below 1."
+            )
 
 
 @strict
@@ -124,31 +127,31 @@ class DRLConfig(PreTrainedConfig):
             transformer, with 8 heads.
         projection_dim (`int`, *optional*, defaults to 512): Width of the text and frame tokens.
         interaction (`str`, *optional*, defaults to `"wti"`): How a text and a video are compared: `"wti"` (weighted
-            token-wise interaction), `"ti"` (the same with uniform weights), `"dp"` (cosine of one vector a side),
+            token-wise interaction), `"ti"` (the same with uniform weights), `"dp"` (cosine of one vector per side),
             `"mlp"` (a small network on the two vectors) or `"xti"` (a transformer over the text's vector and the
             frames).
         token_weight_depth (`int`, *optional*, defaults to 2): Linear layers (1, 2 or 3) of the networks that weight
             words and frames in WTI.
-        temporal_encoder (`str`, *optional*, defaults to `"transformer"`): What relates a video's frames to one
-            another: `"transformer"`, `"lstm"` or `"none"`.
+        temporal_encoder (`str`, *optional*, defaults to `"transformer"`): Network over the frames of a video:
+            `"transformer"`, `"lstm"` or `"none"`.
         padding_similarity (`str`, *optional*, defaults to `"ignore"`): `"ignore"` keeps padding out of every maximum.
-            `"zero"` counts it as similarity 0, as the official code does, which pads all captions and videos to one
-            length: so must the processor (`pad_to_max_length`, `pad_to_max_frames`).
+            `"zero"` counts it as similarity 0, as the official code does. The official code pads to a fixed length:
+            set `pad_to_max_length` and `pad_to_max_frames` of the processor accordingly.
         cdcr (`str`, *optional*, defaults to `"weighted"`): Channel decorrelation: `"weighted"` (matched token pairs,
-            weighted as in WTI), `"argmax"` (the same unweighted), `"random"` (one random word and frame a pair) or
-            `"none"`. With `"dp"` and `"mlp"` the first three are one: the vectors of both sides. XTI has none.
+            weighted as in WTI), `"argmax"` (the same unweighted), `"random"` (one random word and frame per pair) or
+            `"none"`. `"dp"` and `"mlp"` have one vector per side, so the first three coincide. `"xti"` has no CDCR.
         cdcr_lambda (`float`, *optional*, defaults to 0.001): Weight of the decorrelation in the loss.
         cdcr_alpha_diagonal (`float`, *optional*, defaults to 0.11): Weight of the diagonal term.
-        cdcr_alpha_off_diagonal (`float`, *optional*, defaults to 0.0): Weight of the off-diagonal term. Every command
-            that the authors published leaves it at 0.
+        cdcr_alpha_off_diagonal (`float`, *optional*, defaults to 0.0): Weight of the off-diagonal term. All commands
+            that the authors published leave it at 0.
         logit_scale_init_value (`float`, *optional*, defaults to 2.6592): Initial logarithm of the logit scale.
-        image_mean, image_std (`list[float]`, *optional*): Mean and deviation of red, green and blue from 0 to 1, by
-            which the model normalises uint8 pixels; by default CLIP's.
-        initializer_range (`float`, *optional*, defaults to 0.02): Deviation of the initial token weight layers.
+        image_mean, image_std (`list[float]`, *optional*): Mean and standard deviation of red, green and blue from 0
+            to 1, with which the model normalises uint8 pixels; by default those of CLIP.
+        initializer_range (`float`, *optional*, defaults to 0.02): Standard deviation of the initial token weights.
         initializer_factor (`float`, *optional*, defaults to 1.0): Scale of the initial projections, as in CLIP.
 
     Raises:
-        `ValueError`: For an unknown field or value, or for fields that contradict each other; the message names them.
+        `ValueError`: When a field is unknown or invalid, or fields contradict each other.
 
     Example:
 
@@ -191,18 +194,18 @@ class DRLConfig(PreTrainedConfig):
         refuse_unknown_fields("DRLConfig", kwargs)
         self.image_mean, self.image_std = list(self.image_mean), list(self.image_std)
         if self.projection_dim < 1:
-            raise ValueError(f"`projection_dim` must be at least 1, got {self.projection_dim}.")
+            raise ValueError(f"`projection_dim`: found {self.projection_dim}, expected at least 1.")
         try:
             if self.temporal_config is None:
                 self.temporal_config = self._text_proportions()
             if self.cross_config is None:
-                # 8 whatever the width, in the official code; a narrower one gets as many as divide it.
+                # 8 for any width in the official code; here the largest number up to 8 that divides the width.
                 heads = next(n for n in range(8, 0, -1) if self.projection_dim % n == 0)
                 self.cross_config = {**self._text_proportions(), "num_attention_heads": heads}
             super().__post_init__(**kwargs)
-        except StrictDataclassError as error:  # of a tower: not a ValueError
+        except StrictDataclassError as error:  # from a tower, and not a ValueError
             raise ValueError(str(error)) from error
-        # Here and not only as a validator, since `@strict` wraps what its validators raise in a type of its own.
+        # Called here too, since `@strict` wraps the errors of its validators in a type of its own.
         self.validate_drl()
 
     @property
@@ -221,7 +224,7 @@ class DRLConfig(PreTrainedConfig):
         return self.padding_similarity == "zero" and self.is_token_wise
 
     def _text_proportions(self) -> dict:
-        """Proportions of the text tower, as wide as the tokens."""
+        """Return the proportions of the text tower at the width of the tokens."""
         text = self.text_config
         text = CLIPTextConfig(**text) if isinstance(text, dict) else text or CLIPTextConfig()
         most_heads = max(1, self.projection_dim * text.num_attention_heads // text.hidden_size)
@@ -244,23 +247,23 @@ class DRLConfig(PreTrainedConfig):
         ):
             value = getattr(self, field)
             if value not in choices:
-                raise ValueError(f"`{field}` must be one of {', '.join(map(repr, choices))}, got {value!r}.")
+                raise ValueError(f"`{field}`: found {value!r}, expected one of {', '.join(map(repr, choices))}.")
         if len(self.image_mean) != 3 or len(self.image_std) != 3 or min(self.image_std) <= 0:
             raise ValueError(
-                f"`image_mean` and `image_std` must be 3 numbers each, the latter above 0, got {self.image_mean} and "
-                f"{self.image_std}."
+                f"`image_mean`, `image_std`: found {self.image_mean} and {self.image_std}, expected 3 values each, "
+                "and values of `image_std` above 0."
             )
         for field in ("cdcr_lambda", "cdcr_alpha_diagonal", "cdcr_alpha_off_diagonal"):
             value = getattr(self, field)
             if not 0 <= value < float("inf"):
-                raise ValueError(f"`{field}` must be a finite number >= 0, got {value}.")
+                raise ValueError(f"`{field}`: found {value}, expected a finite number of at least 0.")
         used = {"temporal": self.temporal_encoder == "transformer", "cross": self.interaction == "xti"}
         for blocks in used:
             width = getattr(self, f"{blocks}_config").hidden_size
             if used[blocks] and width != self.projection_dim:
                 raise ValueError(
-                    f"`{blocks}_config.hidden_size` ({width}) must equal `projection_dim` ({self.projection_dim}): "
-                    "tokens of that width enter it."
+                    f"`{blocks}_config.hidden_size`: found {width}, expected `projection_dim` "
+                    f"({self.projection_dim}), the width of the tokens."
                 )
 
 

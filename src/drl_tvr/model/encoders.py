@@ -1,4 +1,4 @@
-"""What comes after CLIP's towers: the temporal encoders over frame tokens, and the weights of words and frames."""
+"""Temporal encoders over frame tokens, and the networks that weight words and frames."""
 
 import torch
 from torch import nn
@@ -17,7 +17,12 @@ logger = logging.get_logger(__name__)
 
 
 class DRLTokenWeights(nn.Module):
-    """Weights of an item's tokens: a softmax over the valid ones of a small network on the un-normalised tokens."""
+    """Network that weights the tokens of an item: a softmax over its real tokens. Tokens come in un-normalised.
+
+    Args:
+        dim (`int`): Width of the tokens.
+        depth (`int`): Number of linear layers.
+    """
 
     def __init__(self, dim: int, depth: int):
         super().__init__()
@@ -27,7 +32,7 @@ class DRLTokenWeights(nn.Module):
         self.layers.append(nn.Linear(dim, 1))
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Weigh `tokens` (num_items, num_tokens, dim) by `mask` (num_items, num_tokens), in float32 at least."""
+        """Weight `tokens` (num_items, num_tokens, dim) by `mask` (num_items, num_tokens), in at least float32."""
         for layer in self.layers:
             tokens = layer(tokens)
         scores = at_least_float32(tokens.squeeze(-1))  # (num_items, num_tokens)
@@ -35,7 +40,7 @@ class DRLTokenWeights(nn.Module):
 
 
 class DRLBlockStack(CLIPPreTrainedModel):
-    """Learned positions and CLIP's pre-norm blocks: what the temporal and the cross transformer are made of.
+    """Learned positions and CLIP's pre-norm blocks, the common part of the temporal and the cross transformer.
 
     Args:
         config ([`DRLTemporalConfig`]): Its configuration.
@@ -59,16 +64,17 @@ class DRLBlockStack(CLIPPreTrainedModel):
             init.normal_(module.position_embedding.weight, std=module.config.initializer_range)
 
     def check_num_frames(self, num_frames: int) -> None:
-        """Refuse more frames than there are positions, which can be known before the vision tower runs.
+        """Refuse more frames than there are positions, before the vision tower runs.
 
         Raises:
-            `ValueError`: For more frames than there are positions.
+            `ValueError`: When there are more frames than positions.
         """
         positions = self.config.max_position_embeddings
         if num_frames + self.num_text_tokens > positions:
-            name, of_text = self.config.base_config_key, ", one of them the text's" if self.num_text_tokens else ""
+            most = positions - self.num_text_tokens
             raise ValueError(
-                f"A video has {num_frames} frames; `{name}.max_position_embeddings` is {positions}{of_text}."
+                f"Video: found {num_frames} frames, expected at most {most}: "
+                f"`{self.config.base_config_key}.max_position_embeddings` is {positions}."
             )
 
     def run_blocks(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -84,7 +90,7 @@ class DRLBlockStack(CLIPPreTrainedModel):
     def start_as(self, text_model: CLIPTextModel) -> None:
         """Copy the first blocks and the positions of CLIP's text tower, as the official code does.
 
-        Where the sizes differ the random weights stay, with a warning that names what differs.
+        When the sizes differ, the random weights stay, and a warning names the sizes.
         """
         name = self.config.base_config_key
         text = text_model.config
@@ -97,7 +103,7 @@ class DRLBlockStack(CLIPPreTrainedModel):
                 f"The blocks of `{name}` keep their random weights: the text tower differs in {', '.join(differing)}."
             )
             return
-        # The text tower may be the deeper one.
+        # The text tower may have more layers.
         for target, source in zip(self.layers, text_model.encoder.layers, strict=False):
             target.load_state_dict(source.state_dict())
         positions = text_model.embeddings.position_embedding.weight
@@ -106,7 +112,7 @@ class DRLBlockStack(CLIPPreTrainedModel):
 
 
 class DRLTemporalTransformer(DRLBlockStack):
-    """Relates a video's frames to one another: blocks over frames plus positions, with a residual around all.
+    """Transformer over the frames of a video plus their positions, with a residual connection around it.
 
     Args:
         config ([`DRLTemporalConfig`]): Its configuration.
@@ -124,10 +130,10 @@ class DRLTemporalTransformer(DRLBlockStack):
             video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`): 1 for real frames.
 
         Returns:
-            `torch.Tensor` of shape `(num_videos, num_frames, dim)`: Frames that know of one another.
+            `torch.Tensor` of shape `(num_videos, num_frames, dim)`: Frames, each in the context of the others.
 
         Raises:
-            `ValueError`: For more frames than `max_position_embeddings`.
+            `ValueError`: When there are more frames than `max_position_embeddings`.
         """
         num_frames = frame_tokens.shape[1]
         self.check_num_frames(num_frames)
@@ -136,7 +142,7 @@ class DRLTemporalTransformer(DRLBlockStack):
 
 
 class DRLTemporalLSTM(nn.Module):
-    """Relates a video's real frames to those before them by one LSTM layer, with a residual (`seqLSTM` officially).
+    """LSTM layer over the real frames of a video, with a residual connection (`seqLSTM` in the official code).
 
     Args:
         dim (`int`): Width of the frame tokens.
@@ -147,7 +153,7 @@ class DRLTemporalLSTM(nn.Module):
         self.lstm = nn.LSTM(dim, dim, batch_first=True)
 
     def forward(self, frame_tokens: torch.Tensor, video_mask: torch.Tensor) -> torch.Tensor:
-        """Encode `frame_tokens` (num_videos, num_frames, dim) where `video_mask` is 1; padding stays as it is."""
+        """Encode `frame_tokens` (num_videos, num_frames, dim) where `video_mask` is 1; padding does not change."""
         real = video_mask.bool()
         videos = frame_tokens[real].split(real.sum(dim=-1).tolist())
         encoded, _ = self.lstm(pack_sequence(videos, enforce_sorted=False))

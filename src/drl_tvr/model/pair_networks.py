@@ -1,4 +1,4 @@
-"""The interactions that score every pair of a text and a video by a network of their own: MLP and XTI."""
+"""MLP and XTI: interactions that score every pair of a text and a video with a network."""
 
 from collections.abc import Callable
 
@@ -11,8 +11,8 @@ from .configuration_drl import DRLCrossConfig
 from .encoders import DRLBlockStack
 
 
-# Numbers that a block of pairs may hold at a time, as counted here: 256 MiB in float32. In training, gradients and
-# what attention needs come on top.
+# Largest number of elements per block of pairs: 256 MiB in float32. In training, gradients and the states of
+# attention need more.
 MAX_ELEMENTS = 2**26
 
 
@@ -24,18 +24,20 @@ def score_in_blocks(
     device: torch.device,
     max_elements: int = MAX_ELEMENTS,
 ) -> torch.Tensor:
-    """Score all pairs, a block at a time, so that memory follows `max_elements` and not the number of pairs.
+    """Score all pairs, one block at a time, so that memory depends on `max_elements` and not on the number of pairs.
 
-    In training a block keeps nothing for the backward pass but its inputs, and is computed again there, with the same
+    In training a block keeps only its inputs for the backward pass, which computes the block again, with the same
     dropout.
 
     Args:
-        score_pairs (`Callable`): From the indices of texts and of videos, both of shape `(num_pairs,)`, to the scores
-            of these pairs.
-        num_texts, num_videos (`int`): Sizes of the whole.
-        elements_per_pair (`int`): Numbers that the network holds for a pair.
-        device (`torch.device`): Where the scores are.
-        max_elements (`int`, *optional*): Numbers that a block may hold; a block is at least one pair.
+        score_pairs (`Callable`): Returns the scores of pairs from the indices of their texts and of their videos, all
+            of shape `(num_pairs,)`.
+        num_texts (`int`): Number of texts.
+        num_videos (`int`): Number of videos.
+        elements_per_pair (`int`): Number of elements that the network holds per pair.
+        device (`torch.device`): Device of the scores.
+        max_elements (`int`, *optional*, defaults to 2**26): Largest number of elements per block; a block has at
+            least one pair.
 
     Returns:
         `torch.Tensor` of shape `(num_texts, num_videos)`: Scores.
@@ -53,9 +55,9 @@ def score_in_blocks(
 
 
 class DRLPairMLP(nn.Module):
-    """MLP interaction, from the paper's description: linear, ReLU, linear on the two vectors of a pair, concatenated.
+    """MLP interaction as the paper describes it: linear, ReLU, linear on the concatenated vectors of a pair.
 
-    The official code declares these layers and never runs them.
+    The official code declares these layers but does not run them.
 
     Args:
         dim (`int`): Width of the vectors.
@@ -72,7 +74,7 @@ class DRLPairMLP(nn.Module):
         """Score `text_vectors` (num_texts, dim) with `video_vectors` (num_videos, dim): (num_texts, num_videos)."""
         dim = text_vectors.shape[-1]
         weight, bias = self.hidden.weight, self.hidden.bias
-        # The first layer is linear: each side passes once, not once a pair.
+        # The first layer is linear: each side passes once instead of once per pair.
         of_text = nn.functional.linear(text_vectors.to(weight.dtype), weight[:, :dim], bias)
         of_video = nn.functional.linear(video_vectors.to(weight.dtype), weight[:, dim:])
 
@@ -83,7 +85,7 @@ class DRLPairMLP(nn.Module):
 
 
 class DRLCrossTransformer(DRLBlockStack):
-    """XTI, the paper's cross transformer: a transformer over [text vector; frame tokens] of a pair, then one number.
+    """XTI, the cross transformer of the paper: a transformer over [text vector; frame tokens] of a pair, then a score.
 
     Args:
         config ([`DRLCrossConfig`]): Its configuration.
@@ -114,13 +116,13 @@ class DRLCrossTransformer(DRLBlockStack):
             text_vectors (`torch.Tensor` of shape `(num_texts, dim)`): The last real token of every text.
             frame_tokens (`torch.Tensor` of shape `(num_videos, num_frames, dim)`): Frames.
             video_mask (`torch.Tensor` of shape `(num_videos, num_frames)`): 1 for real frames.
-            max_elements (`int`, *optional*): Numbers that the activations of a block of pairs may take.
+            max_elements (`int`, *optional*, defaults to 2**26): Largest number of elements per block of pairs.
 
         Returns:
-            `torch.Tensor` of shape `(num_texts, num_videos)`: Scores, of any size and sign.
+            `torch.Tensor` of shape `(num_texts, num_videos)`: Scores, any real numbers.
 
         Raises:
-            `ValueError`: When the text's vector and the frames are more than there are positions.
+            `ValueError`: When there are more frames than positions, of which the text takes one.
         """
         text_vectors, frame_tokens = text_vectors.to(self.dtype), frame_tokens.to(self.dtype)
         length = 1 + frame_tokens.shape[1]
@@ -133,7 +135,7 @@ class DRLCrossTransformer(DRLBlockStack):
             pooled = self.pooler_norm(self.run_blocks(tokens, mask[videos])[:, 0])
             return self.score(self.pooler_activation(self.pooler_dense(pooled))).squeeze(-1)
 
-        # In training a block keeps some 16 activations of width `hidden_size` a layer, otherwise one layer's.
+        # In training a block keeps about 16 activations of width `hidden_size` per layer, otherwise one layer's.
         layers = len(self.layers) if torch.is_grad_enabled() else 1
         per_pair = length * layers * (8 * self.config.hidden_size + 2 * self.config.intermediate_size)
         shape = len(text_vectors), len(frame_tokens)

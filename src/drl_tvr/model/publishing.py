@@ -1,27 +1,27 @@
-"""What `push_to_hub` adds to transformers' own: the code files that `trust_remote_code=True` loads."""
+"""Publish the code files that `trust_remote_code=True` loads together with a model or a processor."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class DRLPublishMixin:
-    """Publishes a model or a processor with its code, so that it loads where this package is not installed.
+    """Mixin that publishes a model or a processor with its code, so that it loads where this package is not installed.
 
-    `push_to_hub` and `save_pretrained(push_to_hub=True)` are transformers' own. For as long as they last, the classes
-    are registered for their auto classes: transformers then copies their files and writes the `auto_map`. A folder
-    that is only saved holds no code.
+    `push_to_hub` and `save_pretrained(push_to_hub=True)` call those of transformers. While they run, the classes are
+    registered for their auto classes, so transformers copies their files and writes the `auto_map`. A folder that is
+    only saved holds no code.
     """
 
-    # Attributes whose classes are published too (`None` is the object itself), and the auto class that loads each.
+    # Attributes whose classes are published too (`None` is the object itself), with the auto class that loads each.
     published_as: dict[str | None, str] = {}
 
     def push_to_hub(self, *args, **kwargs):
-        """As transformers' own, with the code."""
+        """Push to the Hub, with the code."""
         with self._saved_with_code():
             return super().push_to_hub(*args, **kwargs)
 
     def save_pretrained(self, save_directory, *args, push_to_hub: bool = False, **kwargs):
-        """As transformers' own, with the code when it also pushes."""
+        """Save, with the code if `push_to_hub` is set."""
         if not push_to_hub:
             return super().save_pretrained(save_directory, *args, **kwargs)
         with self._saved_with_code():
@@ -39,7 +39,7 @@ class DRLPublishMixin:
                 type(part)._auto_class = auto_class
             yield
         finally:
-            # `auto_map` names files that only what was pushed has.
+            # `auto_map` names code files, which only the pushed repository has.
             for part, auto_class, auto_map in before:
                 type(part)._auto_class = auto_class
                 if auto_map is None and hasattr(part, "auto_map"):
