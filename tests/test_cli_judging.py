@@ -129,11 +129,11 @@ def test_a_flag_may_stand_before_the_model(folder, small_root, tmp_path, capsys)
 def test_a_model_with_random_weights_is_not_judged(evaluate, folder):
     weights = load_file(folder / "one" / "model.safetensors")
     for name, change, said in (
-        ("lacking", lambda w: w.pop("text_projection.weight"), "found 1 missing keys, e.g. text_projection.weight"),
+        ("lacking", lambda w: w.pop("text_projection.weight"), "missing (1, e.g. text_projection.weight)"),
         (
             "cut",
             lambda w: w.update({"text_projection.weight": w["text_projection.weight"][:, 1:].contiguous()}),
-            "found 1 mismatched keys, e.g. ",
+            "of another shape than config.json says (1, e.g. ",
         ),
     ):
         shutil.copytree(folder / "one", folder / name)
@@ -141,7 +141,7 @@ def test_a_model_with_random_weights_is_not_judged(evaluate, folder):
         change(changed)
         save_file(changed, folder / name / "model.safetensors", metadata={"format": "pt"})
         code, shown, _ = evaluate(name)
-        assert code == 1 and "the weights are not those of config.json: " in shown and said in shown
+        assert code == 1 and "is not a trained DRL model: found weights that are " in shown and said in shown
 
 
 def test_a_large_matrix_is_never_held(evaluate, small_root, tmp_path, monkeypatch):

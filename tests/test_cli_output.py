@@ -12,9 +12,9 @@ import pytest
 
 import drl_tvr
 import drl_tvr_cli
-from drl_tvr.data.benchmarks.assembly import SPLITS
 from drl_tvr.data.doctor import VideoCheck, format_report
-from drl_tvr.evaluation.normalization import NEEDS
+from drl_tvr.data.records import SPLITS
+from drl_tvr.evaluation.normalization import NORMALIZATION_NEEDS
 from drl_tvr.model.configuration_drl import CDCR_MODES, INTERACTIONS
 from drl_tvr.terminal import format_sentences, format_table
 from drl_tvr_cli import main
@@ -64,7 +64,7 @@ def test_the_choices_are_those_of_the_library():
     assert get_args(drl_tvr_cli.Interaction) == tuple(INTERACTIONS)
     assert get_args(drl_tvr_cli.CDCRMode) == tuple(CDCR_MODES)
     assert get_args(drl_tvr_cli.Split) == tuple(SPLITS)
-    assert tuple(drl_tvr_cli.Normalization) == tuple(NEEDS)
+    assert tuple(drl_tvr_cli.Normalization) == tuple(NORMALIZATION_NEEDS)
 
 
 def test_a_usage_error_names_the_argument(capsys):

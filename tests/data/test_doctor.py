@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import write_video
+from video_files import write_video
 
 from drl_tvr.data import doctor
 from drl_tvr.data.doctor import VideoCheck, check_video, check_videos, format_report, run_doctor

@@ -74,16 +74,16 @@ def test_owners_that_do_not_fit_are_refused(model, encoded):
 
 def test_where_padding_scores_batches_must_be_padded_alike(make_tiny_model, encoded):
     model = make_tiny_model(interaction="wti", padding_similarity="zero").eval()
-    with pytest.raises(ValueError, match=r"padded to \[5, 6, 7\] tokens"):
+    with pytest.raises(ValueError, match=r"found padding to \[5, 6, 7\] tokens"):
         score_all(model, *encoded)
-    with pytest.raises(ValueError, match="padded to"):
+    with pytest.raises(ValueError, match="found padding to"):
         stream_ranks(model, *encoded, OWNERS["grouped"], show_progress=False)
 
 
 def test_nothing_to_score_is_refused(model, encoded):
-    with pytest.raises(ValueError, match="nothing to score"):
+    with pytest.raises(ValueError, match="found an empty list, expected something to score"):
         score_all(model, [], encoded[1])
-    with pytest.raises(ValueError, match="nothing to score"):
+    with pytest.raises(ValueError, match="found an empty list, expected something to score"):
         stream_ranks(model, [], encoded[1], [], show_progress=False)
     with pytest.raises(ValueError, match="`block_size` must be at least 1"):
         score_all(model, *encoded, block_size=0)

@@ -229,10 +229,10 @@ def test_the_command_prints_and_draws_the_same_score(folder: Path, capsys):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--video=gone.mp4"], "gone.mp4: no such file"),
+        (["--video=gone.mp4"], "gone.mp4: found no such file"),
         (["--video=page.mp4"], "page.mp4: found data in no known video format"),
-        (["--text= "], "is blank"),
-        (["--text=a \udcff"], "no Unicode text"),
+        (["--text= "], "found the blank text"),
+        (["--text=a \udcff"], "found invalid Unicode"),
         (["--start=9"], "found start=9.0 and end=None in a video of 3.000 s"),
         (["--output=picture.txt"], "picture.txt: found the suffix '.txt', expected one of"),
         (["--output=nowhere/a.png"], "found no folder nowhere"),
@@ -259,7 +259,7 @@ def test_a_checkpoint_of_other_weights_is_refused(folder: Path, make_tiny_model,
     weights = {name: value for name, value in load_file(file).items() if "token_weights" not in name}
     save_file(weights, file, metadata={"format": "pt"})
     assert explain() == 1
-    assert "model: the weights are not those of config.json: found 8 missing keys" in capsys.readouterr().err
+    assert "model is not a trained DRL model: found weights that are missing (8, e.g. " in capsys.readouterr().err
 
 
 def test_without_matplotlib_the_error_says_what_to_install(folder: Path):

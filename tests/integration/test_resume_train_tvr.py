@@ -82,6 +82,6 @@ def test_a_launched_run_of_which_a_process_is_killed_ends_and_goes_on_and_is_fin
     assert again.stdout.count("this run is finished") == again.stdout.count('"a red circle"') == 1, again.stdout[
         -3000:
     ]
-    assert again.returncode != 0 and "Nothing is published to me/drl: HF_HUB_OFFLINE is set" in again.stdout
+    assert again.returncode != 0 and "Nothing is published to me/drl: `HF_HUB_OFFLINE` is set" in again.stdout
     assert again.stdout.count("text to video") == 1
     assert (tmp_path / "out" / "model.safetensors").stat() == weights

@@ -105,9 +105,7 @@ def test_sizes_of_the_temporal_encoder_are_positive(field: str):
 
 @pytest.mark.parametrize("value", [-0.1, 1.0, float("nan")])
 def test_a_dropout_is_a_share(value: float):
-    with pytest.raises(
-        ValueError, match=f"`cross_config`: `hidden_dropout`: found {value}, expected at least 0 and below 1"
-    ):
+    with pytest.raises(ValueError, match=f"`hidden_dropout`: found {value}, expected at least 0 and below 1"):
         DRLConfig(cross_config={"hidden_dropout": value})
 
 

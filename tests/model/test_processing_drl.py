@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import grey_frames
 from transformers import AutoConfig, AutoProcessor, AutoVideoProcessor, CLIPTokenizer
+from video_files import grey_frames
 
 from drl_tvr.model.configuration_drl import DRLConfig
 from drl_tvr.model.processing_drl import DRLProcessor

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from conftest import grey_frames, read_indices, write_video
+from video_files import grey_frames, read_indices, write_video
 
 from drl_tvr.model.video_container import average_fps
 from drl_tvr.model.video_decoding import VideoDecodeError, decode_video

@@ -10,9 +10,9 @@ import av
 import numpy as np
 import pytest
 import torch
-from conftest import grey_frames, read_indices, write_video
 from torch._utils import ExceptionWrapper
 from transformers.utils import is_torchcodec_usable
+from video_files import grey_frames, read_indices, write_video
 
 from drl_tvr.model import video_decoding
 from drl_tvr.model.video_decoding import VideoDecodeError, VideoNotFoundError, decode_video, sample_indices

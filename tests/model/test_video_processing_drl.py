@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import grey_frames, read_indices
 from PIL import Image
 from transformers import CLIPImageProcessor
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from video_files import grey_frames, read_indices
 
 from drl_tvr.model.video_decoding import VideoDecodeError, VideoNotFoundError, decode_video
 from drl_tvr.model.video_processing_drl import DRLVideoProcessor

@@ -13,7 +13,7 @@ import pytest
 
 from drl_tvr import DRLTrainingArguments
 from drl_tvr.training import RunInProgressError, TrainingCheckpointError
-from drl_tvr.training.checkpointing import explained, rotate
+from drl_tvr.training.checkpointing import as_checkpoint_error, rotate
 from drl_tvr.training.run import Run
 
 
@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_made_says_whose_fault_it_is(tmp_path):
 )
 def test_room_is_asked_for_only_where_it_is_missing(number, advice, tmp_path):
     with pytest.raises(TrainingCheckpointError, match=f"{advice} and run the same command again"):
-        with explained(tmp_path / "aside", tmp_path / "checkpoint-1"):
+        with as_checkpoint_error(tmp_path / "aside", tmp_path / "checkpoint-1"):
             raise OSError(number, os.strerror(number), "optimizer.pt")
 
 

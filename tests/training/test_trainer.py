@@ -322,7 +322,7 @@ def test_the_best_checkpoint_is_the_one_in_the_end(make_trainer, monkeypatch):
         weights[step] = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
         return {"t2v_R@1": scores[step]}
 
-    monkeypatch.setattr("drl_tvr.training.trainer.metrics_of_ranks", evaluate)
+    monkeypatch.setattr("drl_tvr.evaluation.evaluator.metrics_of_ranks", evaluate)
     trainer.train()
     assert {entry["eval_chosen_on_test"] for entry in trainer.state.log_history if "eval_t2v_R@1" in entry} == {0.0}
     assert Path(trainer.state.best_model_checkpoint).name == "checkpoint-2"
@@ -390,7 +390,7 @@ def test_how_batches_are_fetched_changes_no_weight(make_trainer, make_tiny_model
 def test_a_last_batch_of_one_pair_is_refused_before_the_run(fields, make_trainer, make_tiny_model, splits):
     size = len(splits["train"].captions) - 1
     arguments = {"per_device_train_batch_size": size, "dataloader_drop_last": False}
-    with pytest.raises(ValueError, match=f"has {size + 1} pairs, so that the last batch of an epoch would be one"):
+    with pytest.raises(ValueError, match=f"found {size + 1} pairs, expected a last batch of at least two"):
         make_trainer(make_tiny_model(**fields), **arguments)
     make_trainer(make_tiny_model(**{**fields, "cdcr": "none"}), **arguments)
     make_trainer(make_tiny_model(), **arguments)
@@ -449,9 +449,9 @@ def test_a_negative_rate_is_an_error(name, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"image_mean": [0.5, 0.5, 0.5]}, r"`image_mean` is \[0.5, 0.5, 0.5\], the model's configuration says"),
-        ({"rescale_factor": 1.0}, "`rescale_factor` is"),
-        ({"do_normalize": False}, "must have `do_rescale` and `do_normalize` on"),
+        ({"image_mean": [0.5, 0.5, 0.5]}, r"`image_mean`: found \[0.5, 0.5, 0.5\], expected \[0.48"),
+        ({"rescale_factor": 1.0}, "`rescale_factor`: found"),
+        ({"do_normalize": False}, "`do_normalize`: found False, expected True"),
     ],
 )
 def test_a_processor_that_normalises_otherwise_than_the_model_is_refused(
@@ -467,7 +467,7 @@ def test_a_processor_that_normalises_otherwise_than_the_model_is_refused(
 
 def test_a_trainer_without_a_processor_is_an_error(make_tiny_model, splits, tmp_path):
     args = DRLTrainingArguments(str(tmp_path), report_to="none", use_cpu=True, eval_strategy="no", save_strategy="no")
-    with pytest.raises(ValueError, match="`processing_class` is needed"):
+    with pytest.raises(ValueError, match="`processing_class`: found None, expected the DRLProcessor"):
         DRLTrainer(make_tiny_model(), args, splits["train"])
 
 
@@ -480,7 +480,7 @@ def test_nothing_to_evaluate_is_an_error(make_tiny_model, tiny_processor, tmp_pa
         save_strategy="no",
         load_best_model_at_end=False,
     )
-    with pytest.raises(ValueError, match="nothing to evaluate"):
+    with pytest.raises(ValueError, match="`eval_dataset`: found None"):
         DRLTrainer(make_tiny_model(), args, processing_class=tiny_processor).evaluate()
 
 
@@ -488,13 +488,13 @@ def test_what_would_be_wrong_is_refused(make_trainer, splits):
     trainer = make_trainer()
     with pytest.raises(NotImplementedError, match="`evaluate`"):
         trainer.predict(splits["test"])
-    with pytest.raises(TypeError, match="RetrievalData or a PairDataset, got dict"):
+    with pytest.raises(TypeError, match="found a dict, expected a RetrievalData or a PairDataset"):
         trainer.evaluate({"test": splits["test"]})
 
 
 def test_fewer_pairs_than_a_batch_are_an_error(make_trainer, splits):
     pairs = len(splits["train"].captions)
-    with pytest.raises(ValueError, match=rf"has {pairs} pairs, fewer than a batch of all processes \({pairs + 1}\)"):
+    with pytest.raises(ValueError, match=f"found {pairs} pairs, expected at least {pairs + 1}, one batch"):
         make_trainer(per_device_train_batch_size=pairs + 1)
 
 
