@@ -85,5 +85,5 @@ def test_nothing_to_score_is_refused(model, encoded):
         score_all(model, [], encoded[1])
     with pytest.raises(ValueError, match="found an empty list, expected something to score"):
         stream_ranks(model, [], encoded[1], [], show_progress=False)
-    with pytest.raises(ValueError, match="`block_size` must be at least 1"):
+    with pytest.raises(ValueError, match="`block_size`: found 0, expected at least 1"):
         score_all(model, *encoded, block_size=0)

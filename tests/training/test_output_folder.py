@@ -113,7 +113,7 @@ def test_a_folder_that_cannot_be_made_says_whose_fault_it_is(tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "advice"),
-    [(errno.ENOSPC, "Make room"), (errno.EDQUOT, "Make room"), (errno.EACCES, "Remove the")],
+    [(errno.ENOSPC, "Make room"), (errno.EDQUOT, "Make room"), (errno.EACCES, "Remove the cause")],
 )
 def test_room_is_asked_for_only_where_it_is_missing(number, advice, tmp_path):
     with pytest.raises(TrainingCheckpointError, match=f"{advice} and run the same command again"):

@@ -64,11 +64,12 @@ def convert_checkpoint(
     Example:
 
     ```python
+    # needs: an official checkpoint, the Hub
     >>> from drl_tvr import DRLModel, convert_checkpoint
 
     >>> tokenizer = "openai/clip-vit-base-patch32"
-    >>> folder = convert_checkpoint("best.pth", "converted", tokenizer=tokenizer)  # doctest: +SKIP
-    >>> model = DRLModel.from_pretrained(folder)  # doctest: +SKIP
+    >>> folder = convert_checkpoint("best.pth", "converted", tokenizer=tokenizer)
+    >>> model = DRLModel.from_pretrained(folder)
     ```"""
     checkpoint, output_dir = Path(checkpoint), Path(output_dir)
     unknown = sorted(set(cdcr_fields) - set(CDCR_FIELDS))

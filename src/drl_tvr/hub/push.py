@@ -76,9 +76,10 @@ def push_checkpoint(
     Example:
 
     ```python
+    # needs: the Hub
     >>> from drl_tvr.hub import push_checkpoint
 
-    >>> push_checkpoint("outputs/moving-shapes", "me/drl-moving-shapes", private=True).oid  # doctest: +SKIP
+    >>> push_checkpoint("outputs/moving-shapes", "me/drl-moving-shapes", private=True).oid
     '4a0c5f7...'
     ```"""
     validate_repo_id(repo_id)

@@ -75,8 +75,12 @@ def load_benchmark(
     >>> data = load_benchmark("captions.csv")
     >>> len(data.videos), data.caption_to_video
     (2, [0, 1])
-    >>> data = load_benchmark("msrvtt-9k", "data/msrvtt", "test", allow_missing=True)  # doctest: +SKIP
-    >>> data.provenance["num_videos"], data.provenance["expected_videos"]  # doctest: +SKIP
+    ```
+
+    ```python
+    # needs: MSR-VTT
+    >>> data = load_benchmark("msrvtt-9k", "data/msrvtt", "test", allow_missing=True)
+    >>> data.provenance["num_videos"], data.provenance["expected_videos"]
     (998, 1000)
     ```
     """
