@@ -94,7 +94,7 @@ def imported_names(tree: ast.Module, module: str, is_package: bool) -> Iterator[
 
 def layer_breaches(module: str, name: str, modules: set[str]) -> Iterator[str]:
     """What is wrong with `module` importing `name`, one of ours as seen from inside the package."""
-    if name.split(".")[0] not in {*modules, "__version__"} and module not in ("", "cli"):
+    if name.split(".")[0] not in {*modules, "__version__"} and module != "":
         yield f"imports {name} from the package's root, which hides whose it is"
     if name == "__version__":
         return
@@ -139,8 +139,7 @@ def habit_breaches(tree: ast.Module, module: str) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.ExceptHandler) and node.type is None:
             yield node.lineno, "catches everything; name the error"
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
-            if not is_in(module, "cli"):
-                yield node.lineno, "prints; use the logger"
+            yield node.lineno, "prints; use the logger"
 
 
 def breaches(package: Path) -> list[str]:

@@ -50,8 +50,8 @@ MODEL_INPUTS = ("input_ids", "attention_mask", "pixel_values_videos", "video_mas
 SMALLEST_SCALE = 2**-14  # the smallest normal number of float16
 COUNT_FIELDS = ("num_videos", "expected_videos", "num_captions", "expected_captions")
 
-# Private methods of `Trainer` that DRLTrainer overrides, with the parameters that it relies on. A test compares them
-# with the installed transformers, 5.23 to 5.25, and names the one that changed.
+# Private methods of `Trainer` that DRLTrainer overrides, with the parameters that it relies on: those of transformers
+# 5.23 and 5.24, the bounds in setup.cfg. A test compares them with the installed version and names one that changed.
 OVERRIDDEN_HOOKS = {
     "_finalize_training": ("self", "trial", "num_train_samples", "start_time"),
     "_get_grad_norm": ("self", "model", "grad_norm"),
