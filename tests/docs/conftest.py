@@ -17,7 +17,7 @@ CLIPS = {
     "other.mp4": ("white", "star", "spin", "a white star spins"),
 }
 COMMAND = """#!/bin/sh
-exec "{python}" -m {module} "$@"
+exec "{python}" -m drl_tvr_cli "$@"
 """
 
 
@@ -127,9 +127,8 @@ def examples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).symlink_to(ROOT / name)
     (folder / "text_video_retrieval").symlink_to(METRIC_FOLDER)
     (folder.parent / "bin").mkdir()
-    is_top_level = (ROOT / "src" / "drl_tvr_cli.py").is_file()
     command = folder.parent / "bin" / "drl-tvr"
-    command.write_text(COMMAND.format(python=sys.executable, module="drl_tvr_cli" if is_top_level else "drl_tvr.cli"))
+    command.write_text(COMMAND.format(python=sys.executable))
     command.chmod(0o755)
     return folder
 

@@ -15,12 +15,13 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import typer
 from documentation import NEEDS, PAGES, ROOT, RUNNABLE, SHOWN, TAKES_MINUTES, Block, blocks_of, unknown_needs
 from test_docstrings import OPTIONS, OutputChecker
+
+import drl_tvr_cli
 
 
 LONGEST = 120  # seconds of a bash block: one that takes longer is marked
@@ -88,7 +89,7 @@ def run_command(block: Block, command: str) -> str:
     """Run one `drl-tvr` command in this process and return what it prints."""
     printed, said = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
-        code = command_line().main(words_of(command)[1:])
+        code = drl_tvr_cli.main(words_of(command)[1:])
     texts = []
     for stream in (printed, said):
         stream.seek(0)
@@ -96,14 +97,6 @@ def run_command(block: Block, command: str) -> str:
     if code:
         pytest.fail(f"{block.place}: {command}: exit code {code}\n{''.join(texts)}", pytrace=False)
     return texts[0]
-
-
-def command_line() -> ModuleType:
-    """Return the module of the command `drl-tvr`."""
-    try:
-        return importlib.import_module("drl_tvr_cli")
-    except ModuleNotFoundError:
-        return importlib.import_module("drl_tvr.cli")
 
 
 def words_of(command: str) -> list[str]:
@@ -196,11 +189,7 @@ def check_command(words: list[str]) -> None:
 
 def check_options(argv: list[str]) -> None:
     """Parse the arguments of `drl-tvr` without running the command."""
-    module = command_line()
-    if hasattr(module, "app"):
-        typer.main.get_command(module.app).commands[argv[0]].make_context(argv[0], argv[1:])
-    else:
-        module.build_parser().parse_args(argv)
+    typer.main.get_command(drl_tvr_cli.app).commands[argv[0]].make_context(argv[0], argv[1:])
 
 
 def check_script(script: str, argv: list[str]) -> None:
