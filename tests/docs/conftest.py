@@ -92,7 +92,7 @@ def train_model(folder: Path, output_dir: str, seed: int) -> None:
 
 @pytest.fixture(scope="session")
 def examples_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What every example finds in its working directory; leave it as it is.
+    """Make the working directory of the examples; tests leave it unchanged.
 
     - `clip.mp4` and `other.mp4`, the same two in `videos/`, and `captions.csv`, which describes them;
     - `outputs/moving-shapes`, a trained model with its processor, card, results and state, and a second,

@@ -61,7 +61,7 @@ def test_bfloat16_tokens_give_nearly_the_same_scores(model, encoded):
 def test_a_nan_is_named(model, encoded):
     texts, videos = encoded
     texts[1].tokens[2, 0] = float("nan")  # caption 7
-    with pytest.raises(ValueError, match="The score of caption 7 with video 0 is NaN"):
+    with pytest.raises(ValueError, match="Caption 7, video 0: found the score NaN"):
         stream_ranks(model, texts, videos, OWNERS["grouped"], show_progress=False)
 
 

@@ -594,7 +594,7 @@ def test_what_is_not_finite_is_named_though_memory_for_the_cause_is_missing(make
         return norm(model)
 
     trainer._clip_grad_norm = clip
-    said = "Step 3: the gradient is not finite. The cause could not be looked for: CUDA out of memory"
+    said = "Step 3: the gradient is not finite. The search for the cause failed: CUDA out of memory"
     with pytest.raises(NonFiniteError, match=said) as caught:
         trainer.train()
     assert len(caught.value.captions) == 24

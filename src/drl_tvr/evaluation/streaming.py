@@ -57,10 +57,10 @@ def stream_ranks(
         texts (`list[DRLFeatures]`): Encoded texts; batches may differ in length.
         videos (`list[DRLFeatures]`): Encoded videos.
         caption_to_video (`Sequence[int]`, *optional*, defaults to `range(num_captions)`): Video of each caption.
-        block_size (`int`, *optional*, defaults to 1024): Texts, and videos, of a tile; beside the features, memory
-            follows this number alone. The captions of one video stay together: a video with more of them makes a
-            larger tile.
-        dtype (`torch.dtype`, *optional*): What (W)TI's tokens are multiplied in, as bfloat16.
+        block_size (`int`, *optional*, defaults to 1024): Texts, and videos, per tile; beside the features,
+            memory depends on this number alone. The captions of one video stay together: a video with more of them
+            makes a larger tile.
+        dtype (`torch.dtype`, *optional*): Type in which the tokens of WTI and TI are multiplied, e.g. bfloat16.
         show_progress (`bool`, *optional*, defaults to `True`): Whether to show a progress bar.
 
     Returns:
@@ -68,7 +68,7 @@ def stream_ranks(
         caption, of shape `(num_videos,)`; in halves, from 1.
 
     Raises:
-        `ValueError`: For a NaN among the scores, when `caption_to_video` doesn't fit, or as in [`score_all`].
+        `ValueError`: When a score is NaN, `caption_to_video` does not fit the captions, or as in [`score_all`].
     """
     columns = [block.numpy() for block in item_blocks(model, videos, block_size)]
     num_captions, num_videos = sum(map(len, item_blocks(model, texts, block_size))), sum(map(len, columns))
@@ -82,11 +82,13 @@ def stream_ranks(
         tile = model.similarity(text, video, dtype).float().cpu().numpy()
         if np.isnan(tile).any():
             row, column = np.argwhere(np.isnan(tile))[0]
-            raise ValueError(f"The score of caption {captions[row]} with video {candidates[column]} is NaN.")
+            raise ValueError(
+                f"Caption {captions[row]}, video {candidates[column]}: found the score NaN, expected a number."
+            )
         return tile
 
-    # What a query's own candidate scores comes first, out of the very tiles that are counted later: a score that is
-    # computed in another shape can differ in its last digit, and a tie would be none.
+    # The score of each query's own candidate is taken from the same tiles that are counted later: computed in another
+    # shape, it can differ in its last digit, which breaks a tie.
     own = np.empty(num_captions, dtype=np.float32)
     best_own = np.full(num_videos, -np.inf, dtype=np.float32)
     for captions in tqdm(rows, desc="Scoring the pairs", unit="block", disable=not show_progress, leave=False):

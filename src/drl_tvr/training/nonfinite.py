@@ -62,12 +62,12 @@ def explain_step(
     furthest.
 
     Args:
-        trainer ([`DRLTrainer`]): With the model and the gradients of the step.
+        trainer ([`DRLTrainer`]): Trainer with the model and the gradients of the step.
         batches (`Sequence[dict]`): The batches of the step.
-        parts (`dict[str, Sequence[torch.Tensor]]`): Parts of the loss, a value for each batch.
+        parts (`dict[str, Sequence[torch.Tensor]]`): Parts of the loss, one value per batch.
 
     Returns:
-        [`~training.nonfinite.NonFiniteError`]: To be raised.
+        [`~training.nonfinite.NonFiniteError`]: The error to raise.
     """
     model = whole_model(trainer.accelerator.unwrap_model(trainer.model))
     batches = [real_pairs(trainer._prepare_inputs(batch)) for batch in batches]
@@ -77,7 +77,7 @@ def explain_step(
     try:
         finding = look(trainer, model, looked_at, values[broken[0]] if broken else None)
     except (RuntimeError, MemoryError) as error:  # out of memory, most likely
-        finding = FAILED, f"The cause could not be looked for: {str(error).splitlines()[0]}", None, []
+        finding = FAILED, f"The search for the cause failed: {str(error).splitlines()[0]}", None, []
     stage, cause, index, items = finding
     looked_at = looked_at if index is None else {index: batches[index]}
     rows = [row for batch in looked_at.values() for row in batch["rows"]]
@@ -96,9 +96,9 @@ def explain_step(
         cause += " float16 overflows above 65,504: train with `--bf16 true` or in float32."
     firsts = [row for *_, own, _, _ in best for row in own]
     rows = firsts + [row for *_, own, _ in best for row in own]
-    step, owners = trainer.state.global_step + 1, trainer.train_dataset.caption_to_video
+    step, caption_to_video = trainer.state.global_step + 1, trainer.train_dataset.caption_to_video
     all_ids = trainer.train_dataset.data.videos["video_id"]
-    video_ids = [all_ids[owners[row]] for row in rows]
+    video_ids = [all_ids[caption_to_video[row]] for row in rows]
     named = ", ".join(
         f"{video} (caption {row})" for video, row in list(zip(video_ids, rows, strict=True))[:NAMED_PAIRS]
     )
