@@ -60,7 +60,7 @@ def start(clone: Path) -> subprocess.Popen:
         # VENV too: `make test VENV=...` puts its own into the environment, and that one must stay as it is.
         ["make", "setup", "VENV=.venv", f"PYTHON={sys.executable}"],
         cwd=clone,
-        env={**os.environ, "PYTHONPATH": str(clone.parent / "stand-ins"), "MAKEFLAGS": ""},
+        env={**os.environ, "PYTHONPATH": str(clone.parent / "stand-ins"), "MAKEFLAGS": "", "MAKELEVEL": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

