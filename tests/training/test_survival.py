@@ -381,7 +381,7 @@ def test_a_loader_of_batches_that_dies_is_an_error(make_trainer, tmp_path):
         per_device_train_batch_size=8,
     )
     assert (code, kind) == (1, "DataLoaderWorkerError")
-    assert "died: DataLoader worker" in message and "try fewer `dataloader_num_workers`" in message
+    assert "A process that loads batches died: " in message and "try fewer `dataloader_num_workers`" in message
     # Batches that were loaded before may still be trained on.
     assert whole_checkpoints(tmp_path / "run")[0] == "checkpoint-2"
 

@@ -1,6 +1,7 @@
 """Datasets for a `DataLoader`: pairs for training, videos and captions apart for evaluation, and their collator."""
 
 import functools
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,16 +33,23 @@ def raise_worker_error(method: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args, **kwargs):
         try:
             return method(*args, **kwargs)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, ConnectionResetError, EOFError) as error:
+            if not is_of_a_worker(error):
                 raise
             raise DataLoaderWorkerError(
-                f"A process that loads batches died: {str(error).strip().rstrip('.')}. A process is most often killed "
+                f"A process that loads batches died: {str(error).strip().rstrip('.') or type(error).__name__}. A process is most often killed "
                 "because the memory ran out: try fewer `dataloader_num_workers`. Nothing that was saved is lost; run "
                 "the same command again."
             ) from error
 
     return wrapped
+
+
+def is_of_a_worker(error: Exception) -> bool:
+    """Return whether an error tells of the death of a worker; one that dies while it sends a batch ends a connection."""
+    if isinstance(error, RuntimeError):
+        return "DataLoader worker" in str(error)
+    return any("torch/utils/data" in frame.filename for frame in traceback.extract_tb(error.__traceback__))
 
 
 class VideoDataset(torch_data.Dataset):
