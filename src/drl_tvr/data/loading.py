@@ -36,8 +36,9 @@ def raise_worker_error(method: Callable[..., Any]) -> Callable[..., Any]:
         except (RuntimeError, ConnectionResetError, EOFError) as error:
             if not is_of_a_worker(error):
                 raise
+            reason = str(error).strip().rstrip(".") or type(error).__name__
             raise DataLoaderWorkerError(
-                f"A process that loads batches died: {str(error).strip().rstrip('.') or type(error).__name__}. A process is most often killed "
+                f"A process that loads batches died: {reason}. A process is most often killed "
                 "because the memory ran out: try fewer `dataloader_num_workers`. Nothing that was saved is lost; run "
                 "the same command again."
             ) from error
@@ -46,7 +47,7 @@ def raise_worker_error(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_of_a_worker(error: Exception) -> bool:
-    """Return whether an error tells of the death of a worker; one that dies while it sends a batch ends a connection."""
+    """Return whether an error tells of the death of a worker, also of one that dies while it sends a batch."""
     if isinstance(error, RuntimeError):
         return "DataLoader worker" in str(error)
     return any("torch/utils/data" in frame.filename for frame in traceback.extract_tb(error.__traceback__))
