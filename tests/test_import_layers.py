@@ -99,18 +99,20 @@ def layer_breaches(module: str, name: str, modules: set[str]) -> Iterator[str]:
     if name == "__version__":
         return
     for who, kind, whom in LAYERS:
-        if not is_in(module, who) or is_in(name, who) and who != "*":
+        if not is_in(module, who) or is_in(name, who):
             continue
         if kind == "only" and not is_in_any(name, whom):
             yield f"imports {name}, and of ours {who} may import only {', '.join(whom) or 'nothing'}"
         if kind == "never" and is_in_any(name, whom) and not is_in_any(module, whom):
-            yield f"imports {name}, which is never for {who if who != '*' else 'anything below it'}"
+            yield f"imports {name}, which is never for {who}"
 
 
 def import_breaches(tree: ast.Module, module: str, is_package: bool, modules: set[str]) -> Iterator[tuple[int, str]]:
     for name, node in imported_names(tree, module, is_package):
         if name == "drl_tvr":
             yield node.lineno, "imports the package's root"
+        elif is_in(name, "drl_tvr_cli"):
+            yield node.lineno, "imports the command, which sits on top"
         elif name.startswith("drl_tvr."):
             for breach in layer_breaches(module, name.removeprefix("drl_tvr."), modules):
                 yield node.lineno, breach
@@ -164,6 +166,13 @@ def test_the_package_keeps_to_its_layers():
     assert not found, "\n".join(found)
 
 
+def test_the_command_keeps_to_the_rules_of_the_package():
+    """It sits on top, so it may import all of ours, from the root too, and it may print."""
+    tree = ast.parse((PACKAGE.parent / "drl_tvr_cli.py").read_text(encoding="utf-8"))
+    found = {breach for _, breach in [*import_breaches(tree, "", True, set()), *habit_breaches(tree, "drl_tvr_cli")]}
+    assert found <= {"prints; use the logger"}
+
+
 def test_every_layer_of_the_table_exists():
     # A rule about a module that was renamed would hold for ever.
     named = {name for who, _, whom in LAYERS for name in (who, *whom)}
@@ -176,7 +185,13 @@ def test_every_layer_of_the_table_exists():
 def test_the_model_files_load_from_the_hub_with_transformers_and_torch_alone(name):
     file = PACKAGE / "model" / f"{name}.py"
     assert set(get_imports(file)) <= NEEDED_BY_MODEL_FILES | sys.stdlib_module_names
-    assert {Path(copied).stem for copied in get_relative_import_files(file)} <= set(MODEL_FILES)
+
+
+def test_what_the_hub_copies_is_the_model_folder():
+    """The copier follows the imports of the published classes: every file of the folder, and not its `__init__`."""
+    roles = [PACKAGE / f"{role.replace('.', '/')}.py" for role in ROLES]
+    copied = {Path(file) for role in roles for file in [role, *get_relative_import_files(role)]}
+    assert copied == {PACKAGE / "model" / f"{name}.py" for name in MODEL_FILES}
 
 
 def test_importing_the_package_prints_nothing():
@@ -203,6 +218,7 @@ SAMPLES = (
     ("data/collator.py", "import drl_tvr.training", "data may import only model, files"),
     ("data/collator.py", "from .. import DRLModel", "imports DRLModel"),
     ("data/collator.py", "import drl_tvr", "the package's root"),
+    ("data/collator.py", "from drl_tvr_cli import main", "sits on top"),
     ("data/benchmarks/msvd.py", "from ..records import Record\nfrom huggingface_hub import cached_assets_path", ""),
     ("evaluation/encode.py", "from ..data import load_benchmark", "evaluation may import only"),
     ("evaluation/encode.py", "from .. import data\nx = data.load_benchmark('msvd')", "evaluation may import only"),

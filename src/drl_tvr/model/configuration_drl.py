@@ -33,8 +33,7 @@ def refuse_unknown_fields(name: str, fields: dict) -> None:
 
 @strict
 class DRLTemporalConfig(PreTrainedConfig):
-    r"""
-    Configuration of the transformer over a video's frame tokens (`seqTransf` in the official code).
+    r"""Configuration of the transformer over a video's frame tokens (`seqTransf` in the official code).
 
     Args:
         hidden_size (`int`, *optional*, defaults to 512): Width; equals the model's `projection_dim`.
@@ -87,9 +86,9 @@ class DRLTemporalConfig(PreTrainedConfig):
 
 @strict
 class DRLCrossConfig(DRLTemporalConfig):
-    r"""
-    Configuration of the cross transformer of `interaction="xti"`, over a text's vector and a video's frame tokens. It
-    has the fields and defaults of [`DRLTemporalConfig`] and one field more.
+    r"""Configuration of the cross transformer of `interaction="xti"`, over a text's vector and a video's frame tokens.
+
+    It has the fields and defaults of [`DRLTemporalConfig`] and one field more.
 
     Args:
         hidden_dropout (`float`, *optional*, defaults to 0.1): Dropout of the tokens, with their positions,
@@ -114,9 +113,9 @@ class DRLCrossConfig(DRLTemporalConfig):
 
 @strict
 class DRLConfig(PreTrainedConfig):
-    r"""
-    Configuration of a [`DRLModel`]. The defaults are the recipe of the paper (arXiv 2203.07111) on MSR-VTT with
-    ViT-B/32 towers.
+    r"""Configuration of a [`DRLModel`].
+
+    The defaults are the recipe of the paper (arXiv 2203.07111) on MSR-VTT with ViT-B/32 towers.
 
     Args:
         text_config (`dict` or `CLIPTextConfig`, *optional*): The text tower.
