@@ -17,6 +17,7 @@ from drl_tvr import DRLConfig, DRLModel, DRLProcessor, DRLTrainer, DRLTrainingAr
 from drl_tvr.evaluation import EvaluationResult
 from drl_tvr.evaluation.fingerprints import describe_processor
 from drl_tvr.hub import PublishError, push_checkpoint, write_model_card
+from drl_tvr.training.publishing import publish_folder
 from drl_tvr_cli import main
 
 
@@ -438,6 +439,19 @@ def test_the_trainer_publishes_its_model_with_its_card_and_results(hub, make_tra
     pickles = list(folder.rglob("training_args.bin"))
     assert len(pickles) >= 2 and trainer.args.hub_token == "hf_alice"
     assert all(b"hf_alice" not in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_folder_of_a_finished_run_is_published_to_where_its_arguments_say(hub, client, save):
+    folder = save("finished")
+    where = {"hub_model_id": "alice/finished", "hub_private_repo": True, "hub_revision": "tried"}
+    args = DRLTrainingArguments(str(folder), hub_token="hf_alice", use_cpu=True, report_to="none", **where)
+    commit = publish_folder(args, commit_message="By its folder")
+    repo = hub.repos["alice/finished"]
+    assert repo.private and commit.oid == repo.branches["tried"] != repo.branches["main"]
+    assert MODEL | PROCESSOR | {"README.md", "test_results.json"} <= set(repo.files(commit.oid))
+    # By default the repository has the name of the folder.
+    publish_folder(DRLTrainingArguments(str(folder), hub_token="hf_alice", use_cpu=True, report_to="none"))
+    assert MODEL <= set(hub.repos["alice/finished"].files())
 
 
 @pytest.mark.parametrize("strategy", ["every_save", "checkpoint", "all_checkpoints"])
