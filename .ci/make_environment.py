@@ -13,7 +13,8 @@ from pathlib import Path
 
 def lock(venv: Path) -> int:
     """Wait for any other set-up of this environment, and return the descriptor that makes the next one wait."""
-    path = Path(f"{venv}.lock")
+    # A name that nothing else uses: a folder `uv` may have a neighbour `uv.lock`.
+    path = venv.parent / f"{venv.name}.drl-tvr-setup.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -35,7 +36,7 @@ def set_up(venv: Path, stamp: Path, held: int) -> int:
         return 0  # made by the set-up that this one waited for
     # The lock file holds a process id as long as a set-up runs. One that is still there is that of a killed set-up,
     # which may have left half of an environment.
-    if is_foreign(venv) and not os.fstat(held).st_size:
+    if is_foreign(venv) and not os.pread(held, 20, 0).isdigit():
         print(f"VENV: found {venv}, expected a virtual environment or an absent folder.", file=sys.stderr)
         return 1
     os.ftruncate(held, 0)

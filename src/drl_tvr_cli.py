@@ -127,7 +127,7 @@ def evaluate(
     root: Root = None,
     split: Annotated[Split, Option(help="The split.")] = "test",
     output: Annotated[Path | None, Option(metavar="FILE", help="By default MODEL-BENCHMARK-SPLIT.json here.")] = None,
-    batch_size: Annotated[int, Option(help="Captions or videos per batch.")] = 128,
+    batch_size: Annotated[int, Option(min=1, help="Captions or videos per batch.")] = 128,
     device: Annotated[str | None, Option(help="By default cuda if there is one, else cpu.")] = None,
     num_workers: Annotated[int, Option(help="Processes that read frames.")] = 0,
     frame_cache_dir: Annotated[Path | None, Option(help="Folder that keeps decoded frames.")] = None,
@@ -142,7 +142,14 @@ def evaluate(
     import torch
 
     from drl_tvr import DRLProcessor, load_benchmark
-    from drl_tvr.evaluation import EvaluationResult, evaluate_model, format_result, load_trained, sample_bank
+    from drl_tvr.evaluation import (
+        EvaluationResult,
+        check_processor,
+        evaluate_model,
+        format_result,
+        load_trained,
+        sample_bank,
+    )
     from drl_tvr.files import check_output_file
 
     normalizations = normalization or []
@@ -150,14 +157,17 @@ def evaluate(
     check_output_file(output)
     if output.exists():
         EvaluationResult.load(output)  # another kind of file is not replaced
+    loaded = load_trained(model, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    processor = DRLProcessor.from_pretrained(model)
+    check_processor(loaded, processor)
     data = load_benchmark(benchmark, root, split, allow_missing=allow_missing)
     bank = []
     if Normalization.QB_NORM in normalizations:
         train = load_benchmark(benchmark, root, "train", allow_missing=allow_missing)
         bank = sample_bank(train.captions["caption"][:], bank_size)
     result = evaluate_model(
-        load_trained(model, device or ("cuda" if torch.cuda.is_available() else "cpu")),
-        DRLProcessor.from_pretrained(model),
+        loaded,
+        processor,
         data,
         model,
         normalizations=normalizations,
@@ -262,7 +272,8 @@ def terminal_width() -> int | None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code: 1 for an error of the input, which is one line on standard error."""
     # A name may hold any character; what the encoding of the output lacks is written as an escape.
-    sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.stdout is not None:  # closed by `>&-`
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("drl_tvr").setLevel(logging.INFO)
     try:

@@ -196,7 +196,6 @@ def test_compare_says_whether_two_models_differ(evaluate, folder, small_root, ca
         (["--output", "no/such/result.json"], "found no folder no/such"),
         (["--output", "."], ".: found a folder"),
         (["--output", "precious.txt"], "precious.txt is not JSON"),
-        (["--batch-size", "0"], "`batch_size`: found 0, expected at least 1"),
         (["--normalization", "qb-norm", "--bank-size", "0"], "found 0, expected at least 1"),
         (["--device", "abacus"], "`device`: found 'abacus', expected a device that torch can use"),
     ],

@@ -211,3 +211,17 @@ def test_the_doctor_fits_the_terminal(folder: Path):
     assert max(map(cell_len, lines)) <= 40 and "".join(str(folder / "[red]犬[/red]is").split()) in "".join(
         "".join(lines).split()
     )
+
+
+def test_a_model_that_is_not_one_is_refused_before_the_benchmark_is_rendered(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    flags = ["--benchmark", "moving-shapes", "--root", str(tmp_path / "root"), "--output", str(tmp_path / "r.json")]
+    assert main(["evaluate", str(tmp_path / "empty"), *flags]) == 1
+    assert "empty" in capsys.readouterr().err and not (tmp_path / "root").exists()
+    assert main(["evaluate", str(tmp_path / "empty"), *flags, "--batch-size", "0"]) == 2
+
+
+def test_a_closed_standard_output_is_no_traceback():
+    command = f"{sys.executable} -m drl_tvr_cli --version >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr

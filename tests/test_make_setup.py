@@ -126,7 +126,7 @@ def test_a_process_that_outlives_its_killed_make_is_waited_for(clone: Path):
     (clone / "stop-in-pip").touch()
     process = start(clone)
     wait_for_log(clone, "venv", INSTALL)
-    os.kill(int((clone / ".venv.lock").read_text()), signal.SIGKILL)
+    os.kill(int((clone / ".venv.drl-tvr-setup.lock").read_text()), signal.SIGKILL)
     assert process.wait(timeout=60) != 0
     second = start(clone)
     assert second.stdout.readline().startswith("Another set-up of .venv (process ")
@@ -157,3 +157,13 @@ def test_a_folder_that_is_not_an_environment_is_refused_and_left_alone(clone: Pa
         assert "VENV: found .venv, expected a virtual environment or an absent folder." in said
     assert [path.name for path in (clone / ".venv").iterdir()] == ["thesis.tex"]
     assert (clone / "log").read_text() == ""
+
+
+def test_a_folder_of_others_stays_whatever_lies_beside_it(clone: Path):
+    (clone / "uv").mkdir()
+    for name in ("uv/mine.txt", "uv.lock", "uv.drl-tvr-setup.lock"):
+        (clone / name).write_text("mine")
+    command = [sys.executable, ".ci/make_environment.py", "uv", "uv/.setup-1-2"]
+    done = subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "VENV: found uv, expected a virtual environment" in done.stderr
+    assert all((clone / name).read_text() == "mine" for name in ("uv/mine.txt", "uv.lock"))

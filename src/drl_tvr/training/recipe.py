@@ -68,8 +68,8 @@ class Recipe:
     model: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self):
-        if not self.fps > 0:
-            raise ValueError(f"`fps`: found {self.fps}, expected a number above 0.")
+        if not 0 < self.fps < float("inf"):
+            raise ValueError(f"`fps`: found {self.fps}, expected a finite number above 0.")
         for name, least in (("max_frames", 1), ("max_words", 3)):
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}`: found {getattr(self, name)}, expected at least {least}.")
@@ -117,6 +117,16 @@ class RecipeLoader(yaml.SafeLoader):
         first: [(tag, pattern) for tag, pattern in resolvers if tag not in (YAML_BOOL, YAML_FLOAT)]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Make a mapping, and refuse a key that occurs twice, of which YAML would take the last."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"found the key {key!r} twice, expected it once", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 RecipeLoader.add_implicit_resolver(YAML_BOOL, re.compile(r"(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
@@ -169,7 +179,8 @@ def parse_recipe(
     starts_from_clip = parser.parse_args(argv).clip_name_or_path is not None
     file = named.config if named.config is not None else None if starts_from_clip else default
     content = read_recipe(file) if file is not None else {}
-    model = content.pop("model", None) or {}
+    model = content.pop("model", None)
+    model = {} if model is None else model
     if not isinstance(model, dict):
         raise ValueError(f"{file}, key 'model': found {model!r}, expected a mapping of fields of DRLConfig.")
     sources = [f"{file}, key 'model'"] * bool(model) + list(model_flags)
