@@ -133,7 +133,7 @@ def evaluate(
     frame_cache_dir: Annotated[Path | None, Option(help="Folder that keeps decoded frames.")] = None,
     allow_missing: Annotated[bool, Option("--allow-missing", help="Leave missing videos out.")] = False,
     normalization: Annotated[list[Normalization] | None, Option(help="Also normalised scores; repeatable.")] = None,
-    bank_size: Annotated[int, Option(help="Training captions for qb-norm.")] = 5000,
+    bank_size: Annotated[int, Option(min=1, help="Training captions for qb-norm.")] = 5000,
 ) -> None:
     """Evaluate a model: metrics with intervals, and a result file.
 

@@ -218,7 +218,8 @@ def test_a_model_that_is_not_one_is_refused_before_the_benchmark_is_rendered(tmp
     flags = ["--benchmark", "moving-shapes", "--root", str(tmp_path / "root"), "--output", str(tmp_path / "r.json")]
     assert main(["evaluate", str(tmp_path / "empty"), *flags]) == 1
     assert "empty" in capsys.readouterr().err and not (tmp_path / "root").exists()
-    assert main(["evaluate", str(tmp_path / "empty"), *flags, "--batch-size", "0"]) == 2
+    for option in ("--batch-size", "--bank-size"):
+        assert main(["evaluate", str(tmp_path / "empty"), *flags, option, "0"]) == 2
 
 
 def test_a_closed_standard_output_is_no_traceback():

@@ -72,7 +72,6 @@ def test_a_new_folder_is_taken_and_says_whose_it_is(begin, tmp_path):
         (".run.lock",),
         ("incomplete-checkpoint",),
         ("training_args.json",),
-        (".training_args.json.abc",),
         (".tmp-training_args.json-abc", ".run.lock"),
         ("training_args.json", ".tmp-recipe.json-abc"),
     ],

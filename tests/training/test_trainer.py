@@ -23,10 +23,11 @@ from drl_tvr import (
     evaluate_retrieval,
     load_benchmark,
 )
+from drl_tvr.data.loading import decode_split
 from drl_tvr.evaluation import score_texts, twin_accuracy
 from drl_tvr.training.fsdp import prepare_fsdp
 from drl_tvr.training.optimization import BertAdam
-from drl_tvr.training.trainer import OVERRIDDEN_HOOKS, decode_split
+from drl_tvr.training.trainer import OVERRIDDEN_HOOKS
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +276,7 @@ def test_evaluation_leaves_the_model_in_the_mode_it_found(make_trainer):
 def test_search_scores_sentences_against_the_videos_of_a_split(make_trainer, tiny_processor, splits):
     trainer = make_trainer()
     sentences = ["a red circle rises", "a cat", "a dog runs"]
-    dataset = decode_split(splits["test"], tiny_processor, trainer.args.frame_cache_dir)
+    dataset = decode_split(splits["test"], tiny_processor.video_processor, trainer.args.frame_cache_dir)
     found = score_texts(trainer.model, tiny_processor, dataset.videos, sentences, show_progress=False)
     inputs = tiny_processor(text=sentences, videos=splits["test"].videos["path"][:], return_tensors="pt")
     with torch.no_grad():
@@ -345,7 +346,7 @@ def test_the_saved_folder_is_the_model_and_its_processor(make_trainer, splits, t
     processor = DRLProcessor.from_pretrained(tmp_path / "saved")
     assert not model.training
     found = whole_matrix(model, processor, splits["test"])
-    dataset = decode_split(splits["test"], trainer.processing_class, trainer.args.frame_cache_dir)
+    dataset = decode_split(splits["test"], trainer.processing_class.video_processor, trainer.args.frame_cache_dir)
     assert_close(score_with(trainer, dataset), found, atol=1e-4, rtol=1e-4)
     config = json.loads((tmp_path / "saved" / "config.json").read_text())
     assert (config["model_type"], config["architectures"]) == ("drl", ["DRLModel"])

@@ -1,6 +1,7 @@
 """Datasets for a `DataLoader`: pairs for training, videos and captions apart for evaluation, and their collator."""
 
 import functools
+import os
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils import data as torch_data
-from transformers import ProcessorMixin
+from transformers import BaseVideoProcessor, ProcessorMixin
 
+from .frame_store import load_frames
 from .records import RetrievalData
 
 
@@ -32,13 +34,17 @@ def raise_worker_error(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def wrapped(*args, **kwargs):
         try:
-            return method(*args, **kwargs)
-        except (RuntimeError, ConnectionResetError, EOFError) as error:
-            if not is_of_a_worker(error):
+            try:
+                return method(*args, **kwargs)
+            except (ConnectionResetError, EOFError) as error:
+                if not comes_from_loader(error):
+                    raise
+                raise RuntimeError("DataLoader worker died while it sent a batch") from error
+        except RuntimeError as error:  # torch's signal handler raises it at any moment, also while another is handled
+            if "DataLoader worker" not in str(error):
                 raise
-            reason = str(error).strip().rstrip(".") or type(error).__name__
             raise DataLoaderWorkerError(
-                f"A process that loads batches died: {reason}. A process is most often killed "
+                f"A process that loads batches died: {str(error).strip().rstrip('.')}. A process is most often killed "
                 "because the memory ran out: try fewer `dataloader_num_workers`. Nothing that was saved is lost; run "
                 "the same command again."
             ) from error
@@ -46,11 +52,9 @@ def raise_worker_error(method: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def is_of_a_worker(error: Exception) -> bool:
-    """Return whether an error tells of the death of a worker, also of one that dies while it sends a batch."""
-    if isinstance(error, RuntimeError):
-        return "DataLoader worker" in str(error)
-    return any("torch/utils/data" in frame.filename for frame in traceback.extract_tb(error.__traceback__))
+def comes_from_loader(error: Exception) -> bool:
+    """Return whether an error was raised within torch's `DataLoader`."""
+    return any("torch/utils/data" in frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 class VideoDataset(torch_data.Dataset):
@@ -129,6 +133,32 @@ class PairDataset(torch_data.Dataset):
 
     def __getitem__(self, index: int) -> dict:
         return {"row": index, **self.captions[index], **self.videos[self.caption_to_video[index]]}
+
+
+def decode_split(
+    data: RetrievalData | PairDataset | None,
+    video_processor: BaseVideoProcessor,
+    cache_dir: str | os.PathLike | None = None,
+) -> PairDataset | None:
+    """Decode the videos of a split into the frame store; several processes share the work.
+
+    Args:
+        data ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): The split. A decoded split and
+            `None` are returned unchanged.
+        video_processor ([`DRLVideoProcessor`]): Samples, resizes and crops.
+        cache_dir (`str` or `os.PathLike`, *optional*): The store: see [`~data.frame_store.load_frames`].
+
+    Returns:
+        [`~data.loading.PairDataset`], *optional*: The split with its frames.
+
+    Raises:
+        `TypeError`: When the split is of another type.
+    """
+    if data is None or isinstance(data, PairDataset):
+        return data
+    if not isinstance(data, RetrievalData):
+        raise TypeError(f"Split: found a {type(data).__name__}, expected a RetrievalData or a PairDataset.")
+    return PairDataset(data, load_frames(data.videos, video_processor, cache_dir))
 
 
 @dataclass
@@ -258,6 +288,7 @@ __all__ = [
     "PairDataset",
     "RetrievalCollator",
     "VideoDataset",
+    "decode_split",
     "pad_frames",
     "raise_worker_error",
     "share_of",

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..data.frame_store import load_frames
-from ..data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset, share_of
+from ..data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset, decode_split, share_of
 from ..data.records import RetrievalData
 from ..model.modeling_drl import DRLFeatures, DRLModel
 from ..model.processing_drl import DRLProcessor
@@ -55,9 +54,14 @@ class Share:
         """Collect the encoded batches of all processes, in order."""
         if self.num_processes == 1:
             return batches
-        plain = [[tensor.cpu() for tensor in batch.to_tuple()] for batch in batches]
-        parts = self.gather_objects(plain)
-        return [DRLFeatures(*(tensor.to(device) for tensor in batch)) for part in parts for batch in part]
+        parts = [[] for _ in range(self.num_processes)]
+        # One batch of each process at a time: objects are copied several times on their way.
+        for number in range(max(self.gather_objects(len(batches)))):
+            own = [tensor.cpu() for tensor in batches[number].to_tuple()] if number < len(batches) else None
+            for part, tensors in zip(parts, self.gather_objects(own), strict=True):
+                if tensors is not None:
+                    part.append(DRLFeatures(*(tensor.to(device) for tensor in tensors)))
+        return [batch for part in parts for batch in part]
 
     def gather_rows(self, rows: torch.Tensor) -> torch.Tensor:
         """Concatenate the rows of all processes, in order."""
@@ -128,8 +132,7 @@ def evaluate_model(
     if batch_size < 1:
         raise ValueError(f"`batch_size`: found {batch_size}, expected at least 1.")
     check_processor(model, processor)
-    if not isinstance(data, PairDataset):
-        data = PairDataset(data, load_frames(data.videos, processor.video_processor, frame_cache_dir))
+    data = decode_split(data, processor.video_processor, frame_cache_dir)
     split, columns = data.data, np.asarray(data.caption_to_video)
     captions, videos = encode_split(model, processor, data, share, batch_size, num_workers, show_progress)
     is_large = len(columns) * len(data.videos) > LARGEST_MATRIX

@@ -10,6 +10,7 @@ ZERO_WIDTH = (
     "A zero-width interval is not certainty: the bootstrap cannot produce outcomes that the sample lacks. With N of N "
     "hits, or 0 of N, the true rate may differ by about 300 / N percent."
 )
+TWIN_METRICS = ("t2v_twin_accuracy", "v2t_twin_accuracy")
 VERDICTS = {"first": "A is better, beyond noise", "second": "B is better, beyond noise", None: "within noise"}
 
 
@@ -37,6 +38,11 @@ def format_result(result: EvaluationResult, width: int | None = None) -> str:
         format_sentences(["No score normalisation:"], width),
         format_scores(result.metrics, result.intervals, width),
     ]
+    twins = [f"{result.metrics[key]:.1f} % ({DIRECTIONS[key[:3]]})" for key in TWIN_METRICS if key in result.metrics]
+    if twins:
+        parts.append(
+            format_sentences([f"Closer to their own counterpart than to its twin: {', '.join(twins)}."], width)
+        )
     for name, scores in result.normalized.items():
         about = [
             f"Under {name} ({format_settings(scores)}), a protocol of its own.",

@@ -11,6 +11,7 @@ from transformers.video_utils import VideoInput
 from ..model.interaction import normalize
 from ..model.modeling_drl import DRLModel
 from ..model.processing_drl import DRLProcessor
+from ..model.token_matching import padding_wins
 from ..model.video_processing_drl import DRLVideoProcessor
 from ..terminal import format_sentences, format_table
 
@@ -208,8 +209,7 @@ def explain_score(
 def find_best(cosines: np.ndarray, num_padded: int) -> np.ndarray:
     """Find the column of the maximum of each row, or -1 where padding, whose cosine is 0, exceeds them all."""
     best = cosines.argmax(axis=1)
-    if num_padded > 0:
-        best[cosines.max(axis=1) < 0] = PADDING
+    best[padding_wins(cosines.max(axis=1), num_padded > 0)] = PADDING
     return best
 
 
@@ -248,6 +248,17 @@ def to_pictures(pixels: torch.Tensor, video_processor: DRLVideoProcessor) -> np.
     return pixels.round().clip(0, 255).astype(np.uint8)
 
 
+def token_rows(
+    labels: list[str], others: list[str], weights: np.ndarray, best: np.ndarray, maxima: np.ndarray, terms: np.ndarray
+) -> list[tuple[str, ...]]:
+    """Make a row per token of one side: label, weight, the token of the other side that it matched, cosine, term."""
+    matches = ["padding" if index == PADDING else others[index] for index in best]
+    return [
+        (label, f"{weight:.1%}", match, f"{maximum:.4f}", f"{term:.4f}")
+        for label, weight, match, maximum, term in zip(labels, weights, matches, maxima, terms, strict=True)
+    ]
+
+
 def format_explanation(explanation: ScoreExplanation, width: int | None = None) -> str:
     """Format an explanation for a terminal.
 
@@ -260,26 +271,9 @@ def format_explanation(explanation: ScoreExplanation, width: int | None = None) 
     """
     words, seconds = explanation.words, explanation.frame_seconds
     frames = [f"{i + 1} ({seconds[i]:.2f} s)" if seconds else f"{i + 1}" for i in range(len(explanation.frames))]
-    word_rows = [
-        (
-            word,
-            f"{explanation.word_weights[i]:.1%}",
-            "padding" if explanation.best_frame[i] == PADDING else frames[explanation.best_frame[i]],
-            f"{explanation.word_maxima[i]:.4f}",
-            f"{explanation.word_terms[i]:.4f}",
-        )
-        for i, word in enumerate(words)
-    ]
-    frame_rows = [
-        (
-            frame,
-            f"{explanation.frame_weights[i]:.1%}",
-            "padding" if explanation.best_word[i] == PADDING else words[explanation.best_word[i]],
-            f"{explanation.frame_maxima[i]:.4f}",
-            f"{explanation.frame_terms[i]:.4f}",
-        )
-        for i, frame in enumerate(frames)
-    ]
+    words_of = (explanation.word_weights, explanation.best_frame, explanation.word_maxima, explanation.word_terms)
+    frames_of = (explanation.frame_weights, explanation.best_word, explanation.frame_maxima, explanation.frame_terms)
+    word_rows, frame_rows = token_rows(words, frames, *words_of), token_rows(frames, words, *frames_of)
     word_rows.append(("text to video", "", "", "", f"{explanation.t2v:.4f}"))
     frame_rows.append(("video to text", "", "", "", f"{explanation.v2t:.4f}"))
     sums = [

@@ -146,6 +146,8 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         "pair_mlp.",
         "cross_transformer.",
     )
+    # Fields of the configuration that a CLIP checkpoint decides.
+    CLIP_FIELDS = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
     # Prefixes of the parameters that come after the encoders.
     COMPARING_MODULES = ("logit_scale", "pair_mlp.", "cross_transformer.")
 
@@ -199,8 +201,7 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
                 given that the checkpoint decides.
             `OSError`: When there is no such checkpoint.
         """
-        decided = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
-        given = [f"`{name}`" for name in decided if name in config_fields]
+        given = [f"`{name}`" for name in cls.CLIP_FIELDS if name in config_fields]
         if given:
             raise ValueError(f"{', '.join(given)}: found as an argument, expected the checkpoint's own to be used.")
         hub_kwargs = hub_kwargs or {}
@@ -214,7 +215,7 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
                 f"{pretrained_model_name_or_path}: found a checkpoint of type {clip_config.model_type!r}, expected "
                 "'clip'."
             )
-        config = DRLConfig(**{name: getattr(clip_config, name) for name in decided}, **config_fields)
+        config = DRLConfig(**{name: getattr(clip_config, name) for name in cls.CLIP_FIELDS}, **config_fields)
         model, report = cls.from_pretrained(
             pretrained_model_name_or_path, config=config, output_loading_info=True, **hub_kwargs
         )

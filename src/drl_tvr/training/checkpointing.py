@@ -115,7 +115,7 @@ def rotate(folder: str | os.PathLike, limit: int | None, best: str | None) -> No
             discard(checkpoint)
 
 
-def publish_folder(temporary: Path, final: Path) -> None:
+def put_in_place(temporary: Path, final: Path) -> None:
     """Bring a folder to the disk, and then give it its final name."""
     sync_files(temporary)
     if final.exists():
@@ -124,7 +124,7 @@ def publish_folder(temporary: Path, final: Path) -> None:
     sync(final.parent)
 
 
-def publish_files(temporary: Path, folder: Path) -> None:
+def put_files_in_place(temporary: Path, folder: Path) -> None:
     """Move the files of a folder into another one, each file whole and the weights last."""
     sync_files(temporary)
     files = [path for path in temporary.rglob("*") if path.is_file()]

@@ -13,6 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import HfArgumentParser
 
 from ..model.configuration_drl import DRLConfig
+from ..model.modeling_drl import DRLModel
 from .arguments import DRLTrainingArguments
 
 
@@ -21,7 +22,6 @@ EPILOG = (
     "--config FILE.yaml names a recipe, and the other flags override its values. --model.FIELD VALUE sets a field of "
     "DRLConfig, and --model.text_config.FIELD VALUE one of its text tower; VALUE is read as YAML."
 )
-FIELDS_OF_CLIP = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
 FIELDS_OF_NEW_BLOCKS = ("temporal_config", "cross_config")
 YAML_BOOL, YAML_FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
 
@@ -307,7 +307,7 @@ def check_model_fields(model: dict, from_clip: bool) -> None:
     Raises:
         `ValueError`: When a field is unknown, has an invalid value, or is decided by the CLIP checkpoint.
     """
-    for name in FIELDS_OF_CLIP:
+    for name in DRLModel.CLIP_FIELDS:
         if from_clip and name in model:
             raise ValueError(f"`{name}`: found {model[name]!r}, expected none: the CLIP checkpoint decides it.")
     # How wide the tokens of a checkpoint are is not known before it is loaded.

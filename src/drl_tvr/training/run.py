@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from ..evaluation.fingerprints import hash_weights
 from ..evaluation.results import EvaluationResult
-from ..files import write_whole
+from ..files import TEMPORARY_PREFIX, write_whole
 from .arguments import DRLTrainingArguments
 from .checkpointing import (
     CHECKPOINT_NAME,
@@ -242,8 +242,9 @@ def claim_output_folder(folder: Path) -> None:
 
 
 def is_part_of_file(name: str) -> bool:
-    """Return whether a name is what a process leaves that is killed while it writes a file of a run."""
-    return name.startswith(".") and any(file in name for file in (ARGUMENTS_FILE, RECIPE_FILE, RESULT_FILE))
+    """Return whether a name is that of a file that a killed process of a run did not finish."""
+    files = (ARGUMENTS_FILE, RECIPE_FILE, RESULT_FILE)
+    return any(name.startswith(f"{TEMPORARY_PREFIX}{file}") for file in files)
 
 
 def read_run(folder: Path) -> tuple[dict, dict] | None:

@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer
-from transformers.trainer_utils import sort_checkpoints, speed_metrics
+from transformers.trainer_utils import seed_worker, sort_checkpoints, speed_metrics
 
-from ..data.frame_store import load_frames
-from ..data.loading import PairDataset, RetrievalCollator, raise_worker_error
+from ..data.loading import PairDataset, RetrievalCollator, decode_split, raise_worker_error
 from ..data.records import RetrievalData
 from ..evaluation.checks import check_processor
 from ..evaluation.evaluator import Share, evaluate_model
@@ -29,8 +28,8 @@ from .checkpointing import (
     clear_incomplete,
     discard,
     last_checkpoint,
-    publish_files,
-    publish_folder,
+    put_files_in_place,
+    put_in_place,
     rotate,
 )
 from .checks import check_batch_size
@@ -141,7 +140,9 @@ class DRLTrainer(Trainer):
         check_processor(model, processing_class)
         kwargs.setdefault("data_collator", RetrievalCollator(processing_class))
         args.check_hub_strategy()  # `set_push_to_hub` sets another one by default
-        decode = partial(decode_split, processor=processing_class, frame_cache_dir=args.frame_cache_dir)
+        decode = partial(
+            decode_split, video_processor=processing_class.video_processor, cache_dir=args.frame_cache_dir
+        )
         super().__init__(
             model=model,
             args=args,
@@ -211,6 +212,10 @@ class DRLTrainer(Trainer):
             prefetch_factor=self.args.dataloader_prefetch_factor,
             persistent_workers=self.args.dataloader_persistent_workers,
             multiprocessing_context=self.args.dataloader_multiprocessing_context,
+            in_order=self.args.dataloader_in_order,
+            worker_init_fn=partial(
+                seed_worker, num_workers=self.args.dataloader_num_workers, rank=self.args.process_index
+            ),
         )
         return with_own_seeds(self.accelerator.prepare(loader))
 
@@ -326,7 +331,8 @@ class DRLTrainer(Trainer):
         """
         dataset = self.eval_dataset
         if eval_dataset is not None:
-            dataset = decode_split(eval_dataset, self.processing_class, self.args.frame_cache_dir)
+            video_processor = self.processing_class.video_processor
+            dataset = decode_split(eval_dataset, video_processor, self.args.frame_cache_dir)
         if dataset is None:
             raise ValueError("`eval_dataset`: found None here and in the trainer, expected the split to evaluate.")
         start_time = time.time()
@@ -426,7 +432,7 @@ class DRLTrainer(Trainer):
             super().save_model(str(temporary), _internal_call=True)
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                publish_files(temporary, folder)
+                put_files_in_place(temporary, folder)
                 clear_incomplete(folder)
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
@@ -467,7 +473,7 @@ class DRLTrainer(Trainer):
                 self.state.save_to_json(str(temporary / STATE_FILE))
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                publish_folder(temporary, final)
+                put_in_place(temporary, final)
         if self.args.should_save:
             rotate(folder, self.args.save_total_limit, self.state.best_model_checkpoint)
             clear_incomplete(folder)
@@ -506,21 +512,6 @@ class DRLTrainer(Trainer):
                         discard(Path(checkpoint))
             clear_incomplete(folder)
         return super()._finalize_training(trial, num_train_samples, start_time)
-
-
-def decode_split(
-    dataset: RetrievalData | PairDataset | None, processor: DRLProcessor, frame_cache_dir: str | None
-) -> PairDataset | None:
-    """Decode the videos of a split; the processes share the work.
-
-    Raises:
-        `TypeError`: When the split is of another type.
-    """
-    if dataset is None or isinstance(dataset, PairDataset):
-        return dataset
-    if not isinstance(dataset, RetrievalData):
-        raise TypeError(f"Split: found a {type(dataset).__name__}, expected a RetrievalData or a PairDataset.")
-    return PairDataset(dataset, load_frames(dataset.videos, processor.video_processor, frame_cache_dir))
 
 
 __all__ = ["OVERRIDDEN_HOOKS", "DRLTrainer"]
