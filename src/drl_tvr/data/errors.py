@@ -1,5 +1,17 @@
 """Errors about data on disk."""
 
+import reprlib
+from typing import Any
+
 
 class BenchmarkError(ValueError):
     """Error about a benchmark's files; the message names the file, what was found and what was expected."""
+
+
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 100
+
+
+def brief(value: Any) -> str:
+    """Return the representation of a value in a message, short however large or deeply nested the value is."""
+    return SHORT.repr(value)

@@ -1,7 +1,9 @@
 """Scan a folder for videos and annotation files, once and by one rule, and read nothing that lies outside of it."""
 
 import codecs
+import functools
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ OTHER_EXTENSIONS = frozenset(
     ".pt .pth .pyc .rar .safetensors .sqlite .svg .tar .tfrecord .tgz .tif .tiff .tmp .torrent .wav .webp .wma .xls "
     ".xlsx .xz .ytdl .zip .zst".split()
 )
+REPOSITORY = re.compile("(?:models|datasets|spaces)--.+")  # a repository's folder in the cache of the Hub
 
 
 @dataclass
@@ -45,7 +48,8 @@ def scan_folder(root: str | os.PathLike) -> FolderScan:
     """List everything in a folder and in all folders in it.
 
     Links within the folder are followed, but no folder is entered twice. A link that leads out of the folder is never
-    followed: nobody gave permission to read what lies there. The folder itself may be a link.
+    followed: nobody gave permission to read what lies there. The folder itself may be a link. A snapshot in the cache
+    of the Hub includes the files that its links lead to.
 
     Args:
         root (`str` or `os.PathLike`): The folder.
@@ -82,7 +86,7 @@ def scan_folder(root: str | os.PathLike) -> FolderScan:
                     folders.append(relative)
                 continue
             target = os.path.realpath(entry.path)
-            if not is_within(target, real_root):
+            if not is_inside(target, real_root):
                 scan.not_searched.append(f"{relative} (a link to {target})")
                 continue
             (scan.files if os.path.isfile(target) else scan.others).append(relative)
@@ -95,6 +99,42 @@ def scan_folder(root: str | os.PathLike) -> FolderScan:
 def is_within(path: str, folder: str) -> bool:
     """Return whether a path lies in a folder or is the folder; both without links and `..`."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def is_inside(path: str, root: str) -> bool:
+    """Return whether reading a path is reading a root; both without links and `..`.
+
+    A path is in the root. Or the root is a snapshot in the cache of the Hub, or a folder in one: there every file is a
+    link to a file in the folder `blobs` of the same repository, and belongs to the snapshot.
+
+    Args:
+        path (`str`): The path.
+        root (`str`): The root.
+
+    Returns:
+        `bool`: Whether it may be read.
+    """
+    return is_within(path, root) or (os.path.dirname(path) == blobs_of(root) and os.path.isfile(path))
+
+
+@functools.lru_cache
+def blobs_of(root: str) -> str | None:
+    """Return the folder of a snapshot's files in the cache of the Hub, `None` for a root that is not in a snapshot.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr.data.folder import blobs_of
+
+    >>> blobs_of("/cache/datasets--me--clips/snapshots/0a1b2c/videos")
+    '/cache/datasets--me--clips/blobs'
+    ```
+    """
+    for snapshot in (Path(root), *Path(root).parents):
+        repository = snapshot.parent.parent
+        if snapshot.parent.name == "snapshots" and REPOSITORY.fullmatch(repository.name):
+            return str(repository / "blobs")
+    return None
 
 
 class BenchmarkFolder:

@@ -1,11 +1,8 @@
 """Find a benchmark's annotation files by the names that their copies have, and read them, gzipped or not."""
 
-import csv
-import gzip
 import io
-import json
 import pickle
-import zlib
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import numpy as np
 
 from ..errors import BenchmarkError
 from ..folder import BenchmarkFolder
+from .text_files import read_bytes, read_csv, read_json, read_text
 
 
 class AnnotationFiles:
@@ -74,95 +72,6 @@ class AnnotationFiles:
         return path
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a file, and unpack it when it is gzipped.
-
-    Raises:
-        `BenchmarkError`: When it is gzipped and damaged.
-        `FileNotFoundError`: When there is no such file.
-    """
-    content = path.read_bytes()
-    if not content.startswith(b"\x1f\x8b"):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise BenchmarkError(f"{path}: found damaged gzip data ({error}), expected a whole file.") from error
-
-
-def read_text(path: Path) -> str:
-    """Read a UTF-8 file, with or without a byte order mark.
-
-    Raises:
-        `BenchmarkError`: When it is in another encoding.
-        `FileNotFoundError`: When there is no such file.
-    """
-    try:
-        return read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BenchmarkError(f"{path}: found another encoding ({error}), expected UTF-8.") from error
-
-
-def read_json(path: Path) -> Any:
-    """Read the value of a JSON file, or the list of the values of a JSON Lines file.
-
-    Raises:
-        `BenchmarkError`: When it is neither; names the line of JSON Lines.
-        `FileNotFoundError`: When there is no such file.
-    """
-    text = read_text(path)
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        whole = error
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    values = []
-    for number, line in lines:
-        try:
-            values.append(json.loads(line))
-        except (ValueError, RecursionError) as error:
-            # When the first line alone is not JSON, the file was meant as one JSON value, not as JSON Lines.
-            where, reason = (f"{path}, line {number}", error) if values else (path, whole)
-            raise BenchmarkError(f"{where}: found invalid JSON ({reason}), expected JSON or JSON Lines.") from error
-    if not values:
-        raise BenchmarkError(f"{path}: found an empty file, expected JSON or JSON Lines.")
-    return values
-
-
-def read_csv(path: Path, *columns: str, delimiter: str = ",") -> list[dict[str, str]]:
-    """Read the rows of a CSV file with a header.
-
-    Args:
-        path (`Path`): The file.
-        columns (`str`): Columns that it must have.
-        delimiter (`str`, *optional*, defaults to `","`): The character between fields.
-
-    Returns:
-        `list[dict[str, str]]`: One entry per row.
-
-    Raises:
-        `BenchmarkError`: When a column is missing, or a row has more or fewer fields than the header.
-        `FileNotFoundError`: When there is no such file.
-    """
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=delimiter)
-    try:
-        missing = [column for column in columns if column not in (reader.fieldnames or ())]
-        if missing:
-            raise BenchmarkError(f"{path}: found the columns {reader.fieldnames}, expected a column {missing[0]!r}.")
-        rows = []
-        for row in reader:
-            if None in row or None in row.values():
-                raise BenchmarkError(
-                    f"{path}, line {reader.line_num}: found {row}, expected {len(reader.fieldnames)} fields."
-                )
-            rows.append(row)
-    except csv.Error as error:
-        raise BenchmarkError(
-            f"{path}, line {reader.line_num}: found invalid CSV ({error}), expected fields."
-        ) from error
-    return rows
-
-
 def read_ids(path: Path) -> list[str]:
     """Read the ids of a split from a file with one per line, a CSV with a column `video_id`, or a NumPy array.
 
@@ -172,13 +81,7 @@ def read_ids(path: Path) -> list[str]:
     """
     content = read_bytes(path)
     if content.startswith(b"\x93NUMPY"):
-        try:
-            array = np.load(io.BytesIO(content), allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise BenchmarkError(f"{path}: found {error}, expected an array of strings.") from error
-        if array.ndim != 1 or array.dtype.kind not in "US":
-            raise BenchmarkError(f"{path}: found {array.dtype} of shape {array.shape}, expected a list of strings.")
-        ids = [item.decode() if isinstance(item, bytes) else item for item in array.tolist()]
+        ids = read_array(path, content)
     else:
         # `splitlines` would also cut at characters that no writer means as the end of a line.
         ids = [line.strip() for line in read_text(path).split("\n") if line.strip()]
@@ -187,6 +90,21 @@ def read_ids(path: Path) -> list[str]:
     if not ids:
         raise BenchmarkError(f"{path}: found no video, expected a list of ids.")
     return ids
+
+
+def read_array(path: Path, content: bytes) -> list[str]:
+    """Read the strings of a NumPy array.
+
+    Raises:
+        `BenchmarkError`: When it is damaged, claims more than there is, or has anything but strings.
+    """
+    try:
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+        if array.ndim != 1 or array.dtype.kind not in "US":
+            raise ValueError(f"{array.dtype} of shape {array.shape}")
+        return [item.decode() if isinstance(item, bytes) else item for item in array.tolist()]
+    except (ValueError, EOFError, MemoryError, OverflowError) as error:
+        raise BenchmarkError(f"{path}: found {one_line(error)}, expected a list of strings.") from error
 
 
 class PlainUnpickler(pickle.Unpickler):
@@ -201,11 +119,12 @@ def read_pickle(path: Path) -> Any:
     """Read a pickle that holds only containers, strings and numbers.
 
     Raises:
-        `BenchmarkError`: When it names anything to import, or is not a pickle.
+        `BenchmarkError`: When it names anything to import, claims more than there is, or is not a pickle.
         `FileNotFoundError`: When there is no such file.
     """
     content = read_bytes(path)
     try:
+        check_claims(content)
         # Pickles of Python 2 hold byte strings.
         return PlainUnpickler(io.BytesIO(content), encoding="utf-8").load()
     except (
@@ -216,11 +135,28 @@ def read_pickle(path: Path) -> Any:
         LookupError,
         AttributeError,
         OverflowError,
+        RecursionError,
     ) as error:
-        reason = " ".join(str(error).split())
         raise BenchmarkError(
-            f"{path}: found an invalid pickle ({reason}), expected a pickle of plain data."
+            f"{path}: found an invalid pickle ({one_line(error)}), expected a pickle of plain data."
         ) from error
+
+
+def check_claims(content: bytes) -> None:
+    """Refuse a pickle with a length or a place in memory that is larger than the file, for which room would be made.
+
+    Raises:
+        `ValueError`: When there is one.
+        `pickle.UnpicklingError`: When a place in memory is larger.
+    """
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name.endswith("PUT") and argument > len(content):
+            raise pickle.UnpicklingError(f"it names the place {argument} in a memory of {len(content)} at most")
+
+
+def one_line(error: Exception) -> str:
+    """Return the text of an error on one line, or its name when it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 __all__ = ["AnnotationFiles", "read_bytes", "read_csv", "read_ids", "read_json", "read_pickle", "read_text"]

@@ -39,6 +39,8 @@ class OfficialSplit:
         sources (`dict[str, str]`, *optional*): The file of a video. Videos that are segments of one file are held out
             together.
         not_searched (`list[str]`, *optional*): Parts of `where` that were not searched, for messages.
+        explain (`Callable`, *optional*): From the id of a video without a file to a sentence on where it was looked
+            for.
     """
 
     name: str
@@ -53,6 +55,7 @@ class OfficialSplit:
     segments: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     not_searched: list[str] = field(default_factory=list)
+    explain: Callable[[str], str] | None = None
 
     @classmethod
     def from_files(cls, files: AnnotationFiles, names: Callable[[str], Iterable[str]] | None = None, **fields):
@@ -134,7 +137,8 @@ def assemble(
     """
     listed = set(official.video_ids)
     if len(listed) < len(official.video_ids):
-        twice = next(video_id for video_id in official.video_ids if official.video_ids.count(video_id) > 1)
+        seen = set()
+        twice = next(video_id for video_id in official.video_ids if video_id in seen or seen.add(video_id))
         raise BenchmarkError(
             f"{official.name} {split}: found {twice!r} twice in {', '.join(official.annotation_files)}, expected each "
             "video once."
@@ -247,8 +251,13 @@ def check_size(
             message += f" {what.capitalize()}: {len(ids):,} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})."
     if official.not_searched:
         message += f" Not searched: {', '.join(official.not_searched[:3])}."
+    without_file = gaps["videos without a file"]
+    if official.explain is not None and without_file:
+        message += f" {official.explain(without_file[0])}"
+    elif not found[0]:
+        message += " The file of a video is looked for by its id, in every subfolder."
     if not found[0]:
-        raise BenchmarkError(f"{message} The file of a video is looked for by its id, in every subfolder.")
+        raise BenchmarkError(message)
     if not allow_missing:
         raise BenchmarkError(f"{message} To go on with what is there, pass allow_missing=True.")
     logger.warning(message)

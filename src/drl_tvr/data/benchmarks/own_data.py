@@ -1,26 +1,39 @@
 """Load your own videos and captions: a CSV, TSV, JSON or JSON Lines file, or a folder in the form of `datasets`."""
 
-import math
 import os
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..errors import BenchmarkError
-from ..folder import is_within
-from ..records import RetrievalData, check_split
-from .annotation_files import read_csv, read_json
+from ..folder import is_inside
+from ..records import SPLITS, RetrievalData, check_split
 from .assembly import OfficialSplit, assemble
+from .columns import SPLIT_NAMES
+from .own_rows import SafePaths, read_rows
 
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
-VIDEO_KEYS = ("video", "file_name", "video_path", "path")
-CAPTION_KEYS = ("caption", "captions", "text", "sentence")
-SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "validate", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
-}
+Segment = tuple[str, float | None, float | None]  # path, start and end of a video
+
+
+@dataclass
+class Tables:
+    """The rows of one or several tables, by split.
+
+    Args:
+        files (`list[Path]`): The tables.
+        paths (`SafePaths`): The folder of the videos.
+        sizes (`dict[str, int]`): Number of rows per split.
+        segments (`dict[str, dict]`): The videos of each split, each once, in order.
+        pairs (`dict[str, list]`): Video and caption, in order.
+    """
+
+    files: list[Path]
+    paths: SafePaths
+    sizes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    segments: dict[str, dict[Segment, Segment]] = field(default_factory=lambda: {split: {} for split in SPLITS})
+    pairs: dict[str, list[tuple[Segment, str]]] = field(default_factory=lambda: {split: [] for split in SPLITS})
 
 
 def is_own_data(name: str | os.PathLike) -> bool:
@@ -53,55 +66,64 @@ def load(
         [`RetrievalData`]: Rows with the same path, start and end are captions of one video.
 
     Raises:
-        `BenchmarkError`: For a missing column, an invalid value, a path that leads out of the root, a split without
-            rows, or missing files.
+        `BenchmarkError`: For a missing or unclear column, an invalid value, a path that leads out of the root, a split
+            without rows, or missing files.
     """
     path = Path(path)
     name = path.name or path.resolve().name
     check_split(name, split)
-    files, rows = read_tables(path, root)
-    sizes = {each: sum(row["split"] == each for row in rows) for each in SPLIT_NAMES.values()}
-    has_validation = sizes["validation"] > 0
+    tables = read_tables(path, root)
+    has_validation = tables.sizes["validation"] > 0
     part = "train" if split == "validation" and not has_validation and hold_out else split
-    if not sizes[part]:
-        found = ", ".join(f"{number} rows of {each}" for each, number in sizes.items() if number) or "no rows"
+    if not tables.sizes[part]:
+        found = ", ".join(f"{number} rows of {each}" for each, number in tables.sizes.items() if number)
         raise BenchmarkError(
             f"{path}: found {found}, expected rows of {part}. A column 'split', or the name of a file or subfolder "
             "(train, validation, test), says which split a row belongs to; without either all rows are test."
         )
-    rows = [row for row in rows if row["split"] == part]
-    keys = [(row["path"], row["start"], row["end"]) for row in rows]
     where = Path(root) if root is not None else path if path.is_dir() else path.parent
-    ids = {key: video_id_of(key, where) for key in keys}
-    paths = {ids[key]: key[0] for key in ids}
-    pairs = [(ids[key], caption) for key, row in zip(keys, rows, strict=True) for caption in row["captions"]]
+    # Relative paths, so that the same videos are held out wherever the folder lies.
+    relative = {file: os.path.relpath(file, where) for file in {segment[0] for segment in tables.segments[part]}}
+    ids = {segment: video_id_of(relative[segment[0]], *segment[1:]) for segment in tables.segments[part]}
+    files = {video_id: segment[0] for segment, video_id in ids.items()}
+    pairs = [(ids[segment], caption) for segment, caption in tables.pairs[part]]
     official = OfficialSplit(
         name=name,
         part=part,
-        video_ids=list(ids.values()),
+        video_ids=list(files),
         pairs=pairs,
-        find=lambda video_id: [paths[video_id]] if os.path.isfile(paths[video_id]) else [],
-        expected=(len(ids), len(pairs)),
+        find=lambda video_id: tables.paths.find(files[video_id]),
+        expected=(len(files), len(pairs)),
         protocol="own data, compares with no published result",
-        annotation_files=[os.path.relpath(file, path) if path.is_dir() else file.name for file in files],
+        annotation_files=[os.path.relpath(file, path) if path.is_dir() else file.name for file in tables.files],
         where=str(where),
-        segments={video_id: key[1:] for key, video_id in ids.items()},
-        # Relative paths, so that the same videos are held out wherever the folder lies.
-        sources={video_id: os.path.relpath(path, where) for video_id, path in paths.items()},
+        segments={ids[segment]: segment[1:] for segment in ids if segment[1:] != (None, None)},
+        sources={video_id: relative[file] for video_id, file in files.items()},
+        explain=lambda video_id: tables.paths.explain(files[video_id]),
     )
     return assemble(official, split, hold_out and not has_validation, allow_missing)
 
 
-def read_tables(path: Path, root: str | os.PathLike | None) -> tuple[list[Path], list[dict[str, Any]]]:
-    """Read the tables of a path; return their files and their rows.
+def read_tables(path: Path, root: str | os.PathLike | None) -> Tables:
+    """Read the tables of a path.
 
     Raises:
-        `BenchmarkError`: When there is no such path, or a value is invalid.
+        `BenchmarkError`: When there is no such path or root, or for an invalid table.
     """
     if not path.exists():
         raise BenchmarkError(f"{os.fspath(path)!r}: found no file or folder, expected one that exists.")
-    files = find_files(path) if path.is_dir() else [path]
-    return files, [row for file in files for row in read_rows(file, path, None if root is None else Path(root))]
+    if root is not None and not os.path.isdir(root):
+        raise BenchmarkError(f"{path}, `root`: found {os.fspath(root)!r}, expected a folder that exists.")
+    top = path if path.is_dir() else path.parent
+    tables = Tables(find_files(path) if path.is_dir() else [path], SafePaths(top if root is None else root))
+    for file in tables.files:
+        base = file.parent if root is None else root
+        for row in read_rows(file, tables.paths, base, split_of_name(file, path) or "test"):
+            segment = (row.path, row.start, row.end)
+            segment = tables.segments[row.split].setdefault(segment, segment)
+            tables.sizes[row.split] += 1
+            tables.pairs[row.split] += [(segment, caption) for caption in row.captions]
+    return tables
 
 
 def splits_of(path: str | os.PathLike, root: str | os.PathLike | None = None) -> list[str]:
@@ -110,9 +132,7 @@ def splits_of(path: str | os.PathLike, root: str | os.PathLike | None = None) ->
     Raises:
         `BenchmarkError`: As for `load`.
     """
-    _, rows = read_tables(Path(path), root)
-    found = {row["split"] for row in rows}
-    return [split for split in dict.fromkeys(SPLIT_NAMES.values()) if split in found]
+    return [split for split, number in read_tables(Path(path), root).sizes.items() if number]
 
 
 def find_files(folder: Path) -> list[Path]:
@@ -122,7 +142,7 @@ def find_files(folder: Path) -> list[Path]:
     after a split.
 
     Raises:
-        `BenchmarkError`: When there is no such table.
+        `BenchmarkError`: When there is no such table, or it is a link that leads out of the folder.
     """
     tables = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
     named = sorted(
@@ -135,6 +155,11 @@ def find_files(folder: Path) -> list[Path]:
             f"{folder}: found {', '.join(path.name for path in tables[:3]) or 'no table'}, expected metadata.csv or "
             "metadata.jsonl, a subfolder train or test with one, or train.csv or test.jsonl."
         )
+    real_folder = os.path.realpath(folder)
+    for path in files:
+        real_path = os.path.realpath(path)
+        if not is_inside(real_path, real_folder):
+            raise BenchmarkError(f"{path}: found a link to {real_path}, expected a table that lies in {folder}.")
     return files
 
 
@@ -145,111 +170,18 @@ def split_of_name(file: Path, top: Path) -> str | None:
     return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
 
 
-def read_rows(file: Path, top: Path, root: Path | None) -> list[dict[str, Any]]:
-    """Read the rows of a table as `path`, `captions`, `start`, `end` and `split`.
+def video_id_of(path: str, start: float | None, end: float | None) -> str:
+    """Return the path below the root, and the segment when there is one.
 
-    Raises:
-        `BenchmarkError`: For a missing column or an invalid value; names file and row.
+    Example:
+
+    ```python
+    >>> from drl_tvr.data.benchmarks.own_data import video_id_of
+
+    >>> video_id_of("cats/1.mp4", 2.5, None)
+    'cats/1.mp4#2.5-'
+    ```
     """
-    if file.suffix in (".csv", ".tsv"):
-        table = read_csv(file, delimiter="\t" if file.suffix == ".tsv" else ",")
-    else:
-        table = read_json(file)
-    if isinstance(table, dict):
-        table = [table]  # JSON Lines of one line
-    if not isinstance(table, list) or not table or not all(isinstance(row, dict) for row in table):
-        raise BenchmarkError(f"{file}: found {table!r:.200}, expected rows with a video and a caption.")
-    keys = []
-    for known in (VIDEO_KEYS, CAPTION_KEYS):
-        keys.append(next((key for key in known if key in table[0]), None))
-        if keys[-1] is None:
-            raise BenchmarkError(
-                f"{file}: found the columns {list(table[0])}, expected a column {known[0]!r} (or "
-                f"{', '.join(known[1:])})."
-            )
-    paths = SafePaths(root or file.parent, root or (top if top.is_dir() else file.parent))
-    of_file = split_of_name(file, top) or "test"
-    return [read_row(row, *keys, paths, of_file, f"{file}, row {number}") for number, row in enumerate(table, start=1)]
-
-
-def read_row(
-    row: dict, video_key: str, caption_key: str, paths: "SafePaths", of_file: str, where: str
-) -> dict[str, Any]:
-    """Read one row.
-
-    Raises:
-        `BenchmarkError`: For an invalid value.
-    """
-    video, captions = row.get(video_key), row.get(caption_key)
-    captions = [captions] if isinstance(captions, str) else captions
-    if not isinstance(video, str) or not video.strip():
-        raise BenchmarkError(f"{where}, {video_key!r}: found {video!r}, expected the path of a video.")
-    if not isinstance(captions, list) or not captions or not all(isinstance(text, str) for text in captions):
-        raise BenchmarkError(
-            f"{where}, {caption_key!r}: found {captions!r:.200}, expected a caption or a list of them."
-        )
-    start, end = (read_seconds(row.get(key), key, where) for key in ("start", "end"))
-    if end is not None and end <= (start or 0):
-        raise BenchmarkError(f"{where}, 'end': found {end}, expected more than the start of {start or 0} s.")
-    split = SPLIT_NAMES.get(str(row.get("split") or of_file).lower())
-    if split is None:
-        raise BenchmarkError(f"{where}, 'split': found {row['split']!r}, expected train, validation or test.")
-    return {"path": paths.resolve(video, where), "captions": captions, "start": start, "end": end, "split": split}
-
-
-class SafePaths:
-    """Video paths that must not lead out of a folder, neither by `..`, nor as absolute paths, nor through links.
-
-    Args:
-        base (`Path`): The folder that relative paths are relative to.
-        limit (`Path`): The folder that no path may leave.
-    """
-
-    def __init__(self, base: Path, limit: Path):
-        self.base = base
-        self.limit = os.path.realpath(limit)
-        self.real_folders: dict[str, str] = {}
-
-    def resolve(self, video: str, where: str) -> str:
-        """Return the absolute path of a video.
-
-        Raises:
-            `BenchmarkError`: When it leads out of the folder; the message begins with `where`.
-        """
-        path = os.path.abspath(self.base / video)
-        folder, name = os.path.split(path)
-        if folder not in self.real_folders:
-            self.real_folders[folder] = os.path.realpath(folder)
-        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self.real_folders[folder], name)
-        if not is_within(real, self.limit):
-            raise BenchmarkError(
-                f"{where}: found the video {video!r}, expected a path that does not lead out of {self.limit}. Pass a "
-                "root that holds it."
-            )
-        return path
-
-
-def read_seconds(value: Any, key: str, where: str) -> float | None:
-    """Read a time in seconds; `None` for an empty cell.
-
-    Raises:
-        `BenchmarkError`: When it is not a number of at least 0.
-    """
-    if value is None or value == "":
-        return None
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise BenchmarkError(f"{where}, {key!r}: found {value!r}, expected a number of seconds.")
-    return seconds
-
-
-def video_id_of(key: tuple[str, float | None, float | None], root: Path) -> str:
-    """Return the path below the root, and the segment when there is one."""
-    path, start, end = key
-    video_id = os.path.relpath(path, root)
     if start is None and end is None:
-        return video_id
-    return f"{video_id}#{start or 0!r}-{'' if end is None else repr(end)}"
+        return path
+    return f"{path}#{start or 0!r}-{'' if end is None else repr(end)}"

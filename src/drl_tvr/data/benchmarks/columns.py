@@ -1,0 +1,165 @@
+"""Recognise the columns of your own table, and refuse a column that could be one of them under another name."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+
+from ..errors import BenchmarkError
+
+
+# Fields of a row, and the names that their column may have.
+FIELDS = {
+    "video": ("video", "file_name", "video_path", "path"),
+    "caption": ("caption", "captions", "text", "sentence"),
+    "start": ("start",),
+    "end": ("end",),
+    "split": ("split",),
+}
+EXPECTED = {
+    "start": "the start of a segment in a column 'start', in seconds",
+    "end": "the end of a segment in a column 'end', in seconds",
+    "split": "the split of a row (train, validation or test) in a column 'split'",
+}
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "validate", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+BEFORE = "(?:t|time|ts|clip|video|seg|segment|shot|event|frame)?"
+AFTER = "(?:t|ts|time|times|timestamp|timecode|s|sec|secs|second|seconds|ms|frame|frames|offset|pos|position)?"
+# A column could be a field when its name, or a word in it, is one of these,
+WORDS = {
+    "start": re.compile(f"{BEFORE}(?:start|begin|beginning|onset)s?{AFTER}"),
+    "end": re.compile(f"{BEFORE}(?:end|ending|stop|finish)s?{AFTER}"),
+    "split": re.compile("splits?|subsets?|partitions?|folds?"),
+}
+# or when its name is one of these.
+SPLIT = "(?:train|training|val|validation|test|testing|dev)"
+NAMES = {
+    "start": re.compile("from|since|in|ss|offset"),
+    "end": re.compile("to|until|till|out"),
+    "split": re.compile(
+        f"(?:data|video|clip)?(?:set|split|subset)(?:name|type)?|phase|usage|(?:is|in)?{SPLIT}+(?:set)?"
+    ),
+}
+# Names of a column with start and end in one cell, and of one that says the end by the length.
+RANGE = re.compile(
+    "(?:clip|video|shot|event|temporal|time|relevant|gt)?"
+    "(?:timestamps?|times?|timecodes?|spans?|segments?|intervals?|ranges?|windows?|moments?)"
+)
+LENGTH = re.compile("(?:clip|seg|segment|shot|event)?(?:duration|length|len|dur)(?:s|sec|secs|seconds|ms)?")
+MAX_NAMED = 20  # columns in a message
+
+
+def find_columns(columns: Sequence[str], where: str) -> dict[str, str]:
+    """Find the column of each field by its name, in which case, spaces and punctuation do not count.
+
+    Args:
+        columns (`Sequence[str]`): Names of the columns.
+        where (`str`): The file or the row, for messages.
+
+    Returns:
+        `dict[str, str]`: Name of the column of each field that has one; of `video` and `caption` in any case.
+
+    Raises:
+        `BenchmarkError`: When there is no column for the videos or the captions, when two columns are for one field,
+            or when a column could be a field that has no column.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr.data.benchmarks.columns import find_columns
+
+    >>> find_columns(["Video", "caption", "views"], "my.csv")
+    {'video': 'Video', 'caption': 'caption'}
+    ```
+    """
+    plain = {column: plain_name(column) for column in columns}
+    found: dict[str, str] = {}
+    for field, names in FIELDS.items():
+        ours = {plain_name(name) for name in names}
+        # `caption_2` and `caption.1` are further captions, and not another column.
+        named = [column for column in columns if plain[column] in ours or plain[column].rstrip("0123456789") in ours]
+        if len(named) > 1:
+            raise BenchmarkError(
+                f"{where}: found the columns {named[0]!r} and {named[1]!r}, expected one column for the {field}. "
+                "Rename or remove the other; several captions are several rows, or a list in one column."
+            )
+        if named and plain[named[0]] in ours:
+            found[field] = named[0]
+        elif field in ("video", "caption"):
+            more = f" and {len(columns) - MAX_NAMED} more" if len(columns) > MAX_NAMED else ""
+            raise BenchmarkError(
+                f"{where}: found the columns {list(columns)[:MAX_NAMED]}{more}, expected a column {names[0]!r} (or "
+                f"{', '.join(names[1:])})."
+            )
+    others = [column for column in columns if column not in found.values()]
+    for column in others:
+        field = field_like(column, found)
+        if field is not None:
+            raise unclear(where, column, field)
+    return found
+
+
+def field_like(column: str, found: dict[str, str]) -> str | None:
+    """Return the field without a column that a column could be, or `None`."""
+    name, words = plain_name(column), words_of(column)
+    for field in WORDS:
+        if field not in found and (
+            NAMES[field].fullmatch(name)
+            or any(WORDS[field].fullmatch(word) for word in (name.rstrip("0123456789"), *words))
+            or is_misspelt(name, field)
+        ):
+            return field
+    if not found.keys() & {"start", "end"} and RANGE.fullmatch(name):
+        return "start"
+    if "start" in found and "end" not in found and LENGTH.fullmatch(name):
+        return "end"
+    return None
+
+
+def unclear(where: str, column: str, field: str) -> BenchmarkError:
+    """Return the error for a column that could be a field under another name."""
+    return BenchmarkError(
+        f"{where}: found a column {column!r} and no column {field!r}, expected {EXPECTED[field]}. Rename the column "
+        f"{column!r} if that is what it holds; otherwise remove it."
+    )
+
+
+def plain_name(name: str) -> str:
+    """Return the letters and digits of a name in lower case."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", name).casefold()))
+
+
+def words_of(name: str) -> list[str]:
+    """Return the words of a name such as `Start_timestamp`, `clipStart` or `t-end (s)`, in lower case."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+
+
+def is_misspelt(name: str, field: str) -> bool:
+    """Return whether a name has a letter too many or too few, or two letters in the wrong order."""
+    return sorted(name) == sorted(field) or SequenceMatcher(None, name, field, autojunk=False).ratio() > 0.88
+
+
+class SplitWatch:
+    """Watch for a column without a known name whose values are all names of splits.
+
+    Args:
+        found (`dict[str, str]`): The columns of the fields.
+    """
+
+    def __init__(self, found: dict[str, str]):
+        self.ours = set(found.values())
+        self.is_needed = "split" not in found
+        self.could_be: set[str] | None = None
+
+    def see(self, row: dict) -> None:
+        """Note the values of a row."""
+        if not self.is_needed or self.could_be == set():
+            return
+        candidates = row.keys() - self.ours if self.could_be is None else self.could_be
+        self.could_be = {column for column in candidates if str(row.get(column)).strip().lower() in SPLIT_NAMES}
+
+
+__all__ = ["FIELDS", "SPLIT_NAMES", "SplitWatch", "find_columns", "unclear"]

@@ -1,0 +1,278 @@
+"""Read the rows of your own table, and check every value in them."""
+
+import ast
+import json
+import math
+import os
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import BenchmarkError, brief
+from ..folder import is_inside
+from .columns import SPLIT_NAMES, SplitWatch, find_columns, unclear
+from .text_files import iterate_csv, iterate_json
+from .video_files import strip_extension
+
+
+# Python's `float` also takes `1_0`, `nan` and the digits of all scripts.
+NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+QUOTED_LIST = re.compile(r"\[\s*[\"'].*\]", re.DOTALL)
+
+
+class Row(NamedTuple):
+    """One row of a table.
+
+    Args:
+        path (`str`): Absolute path of the video, as the table spells it.
+        start, end (`float`, *optional*): The segment in seconds; `None` for the whole file.
+        captions (`list[str]`): Its captions.
+        split (`str`): `"train"`, `"validation"` or `"test"`.
+    """
+
+    path: str
+    start: float | None
+    end: float | None
+    captions: list[str]
+    split: str
+
+
+class SafePaths:
+    """Video paths that must not lead out of a folder, neither by `..`, nor as absolute paths, nor through links.
+
+    Args:
+        limit (`str` or `os.PathLike`): The folder that no path may leave.
+    """
+
+    def __init__(self, limit: str | os.PathLike):
+        self.limit = os.path.realpath(limit)
+        self.real_folders: dict[str, str] = {}
+        self.resolved: dict[str, str] = {}
+        self.files: dict[str, list[str]] = {}
+        self.names: dict[str, dict[str, str]] = {}
+
+    def resolve(self, base: str, video: str, where: str) -> str:
+        """Return the absolute path of a video, which a table names relative to a folder.
+
+        Raises:
+            `BenchmarkError`: When it leads out of the folder; the message begins with `where`.
+        """
+        joined = os.path.join(base, video)
+        if joined not in self.resolved:
+            path = os.path.normpath(joined)
+            if not self.holds(path):
+                raise BenchmarkError(
+                    f"{where}: found the video {video!r}, expected a path that does not lead out of {self.limit}. "
+                    "Pass a root that holds it."
+                )
+            self.resolved[joined] = path
+        return self.resolved[joined]
+
+    def holds(self, path: str) -> bool:
+        """Return whether an absolute path stays in the folder."""
+        folder, name = os.path.split(path)
+        if folder not in self.real_folders:
+            self.real_folders[folder] = os.path.realpath(folder)
+        real = os.path.realpath(path) if os.path.islink(path) else os.path.join(self.real_folders[folder], name)
+        return is_inside(real, self.limit)
+
+    def find(self, path: str) -> list[str]:
+        """Return the file of a path, or nothing; a name may be on the disk in another normal form of Unicode."""
+        if path not in self.files:
+            found = path if path.isascii() else self.spelled_on_disk(path)
+            self.files[path] = [found] if os.path.isfile(found) and self.holds(found) else []
+        return self.files[path]
+
+    def spelled_on_disk(self, path: str) -> str:
+        """Return a path as the disk spells it, where it has the same names in another normal form."""
+        if os.path.lexists(path):
+            return path
+        folder, name = os.path.split(path)
+        folder = self.spelled_on_disk(folder)
+        return os.path.join(folder, self.names_in(folder).get(unicodedata.normalize("NFC", name), name))
+
+    def names_in(self, folder: str) -> dict[str, str]:
+        """Return the names in a folder by their composed form; nothing for a folder that cannot be listed."""
+        if folder not in self.names:
+            names = os.listdir(folder) if os.path.isdir(folder) and os.access(folder, os.R_OK) else []
+            self.names[folder] = {unicodedata.normalize("NFC", name): name for name in names}
+        return self.names[folder]
+
+    def explain(self, path: str) -> str:
+        """Return a sentence on where a missing file was looked for, with a file of nearly its name."""
+        folder, name = os.path.split(path)
+        name = unicodedata.normalize("NFC", name).casefold()
+        near = [
+            other
+            for composed, other in sorted(self.names_in(folder).items())
+            if composed.casefold() == name or strip_extension(composed.casefold()) in (name, strip_extension(name))
+        ]
+        beside = f"; there is {near[0]!r} in its folder" if near else ""
+        return f"A file is looked for at its path as it is written, {path} for example{beside}."
+
+
+def read_rows(file: Path, paths: SafePaths, base: str | os.PathLike, of_file: str) -> Iterator[Row]:
+    """Read the rows of a table one by one.
+
+    Args:
+        file (`Path`): The table.
+        paths (`SafePaths`): The folder of the videos.
+        base (`str` or `os.PathLike`): The folder that relative paths are relative to.
+        of_file (`str`): The split of rows that do not say theirs.
+
+    Raises:
+        `BenchmarkError`: For a missing or an unclear column, or an invalid value; names file and row.
+    """
+    folder = os.path.abspath(base)
+    columns_of: dict[tuple[str, ...], dict[str, str]] = {}
+    watch = None
+    for number, row in enumerate(read_records(file), start=1):
+        where = f"{file}, row {number}"
+        if not isinstance(row, dict):
+            raise BenchmarkError(f"{where}: found {brief(row)}, expected a video and a caption.")
+        names = tuple(row)
+        if names not in columns_of:
+            columns_of[names] = find_columns(names, str(file) if number == 1 else where)
+        columns = columns_of[names]
+        watch = watch or SplitWatch(columns)
+        watch.see(row)
+        yield read_row(row, columns, paths, folder, of_file, where)
+    if watch is None:
+        raise BenchmarkError(f"{file}: found [], expected rows with a video and a caption.")
+    if watch.could_be:
+        raise unclear(str(file), min(watch.could_be), "split")
+
+
+def read_records(file: Path) -> Iterator[Any]:
+    """Yield the rows of a table as mappings from columns to cells; what JSON holds may be something else."""
+    if file.suffix not in (".csv", ".tsv"):
+        yield from iterate_json(file)
+        return
+    rows = iterate_csv(file, "\t" if file.suffix == ".tsv" else ",")
+    header = next(rows, [])
+    for cells in rows:
+        yield dict(zip(header, cells, strict=True))
+
+
+def read_row(row: dict, columns: dict[str, str], paths: SafePaths, base: str, of_file: str, where: str) -> Row:
+    """Read one row.
+
+    Raises:
+        `BenchmarkError`: For an invalid value.
+    """
+    values = {field: row[column] for field, column in columns.items()}
+    video = values["video"]
+    if not isinstance(video, str) or not video.strip():
+        raise BenchmarkError(f"{where}, {columns['video']!r}: found {brief(video)}, expected the path of a video.")
+    check_text(video, f"{where}, {columns['video']!r}")
+    captions = read_captions(values["caption"], f"{where}, {columns['caption']!r}")
+    start, end = (read_seconds(values.get(field), f"{where}, {columns.get(field)!r}") for field in ("start", "end"))
+    if end is not None and end <= (start or 0):
+        raise BenchmarkError(
+            f"{where}, {columns['end']!r}: found {end}, expected more than the start of {start or 0} s."
+        )
+    split = values.get("split")
+    if is_empty(split):
+        split = of_file
+    elif not isinstance(split, str) or split.strip().lower() not in SPLIT_NAMES:
+        raise BenchmarkError(
+            f"{where}, {columns['split']!r}: found {brief(split)}, expected train, validation or test."
+        )
+    else:
+        split = SPLIT_NAMES[split.strip().lower()]
+    return Row(paths.resolve(base, video, where), start, end, captions, split)
+
+
+def read_captions(value: Any, where: str) -> list[str]:
+    """Return the captions in a cell: a caption, a list, or the text of a list as JSON and Python write it.
+
+    Raises:
+        `BenchmarkError`: When it is anything else, or the text of a list is incomplete.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr.data.benchmarks.own_rows import read_captions
+
+    >>> read_captions("['a cat sleeps', 'a cat naps']", "my.csv, row 1")
+    ['a cat sleeps', 'a cat naps']
+    >>> read_captions("[music] a man sings", "my.csv, row 1")
+    ['[music] a man sings']
+    ```
+    """
+    captions = [value] if isinstance(value, str) else value
+    if isinstance(value, str) and value.strip()[:1] in ("[", "("):
+        listed = list_in_text(value.strip(), where)
+        captions = [value] if listed is None else listed
+    if not isinstance(captions, list) or not captions or not all(isinstance(text, str) for text in captions):
+        raise BenchmarkError(f"{where}: found {brief(value)}, expected a caption or a list of them.")
+    for caption in captions:
+        check_text(caption, where)
+    return captions
+
+
+def list_in_text(text: str, where: str) -> list[Any] | None:
+    """Return the list that a text is, or `None` for another text.
+
+    Raises:
+        `BenchmarkError`: When it looks like a list of texts, and is not one.
+    """
+    found = None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            pass
+        # Python joins texts without a comma between them, as NumPy writes an array.
+        if found is not None and repr(found) != text:
+            found = None
+    if isinstance(found, list | tuple):
+        return list(found)
+    if QUOTED_LIST.fullmatch(text):
+        raise BenchmarkError(
+            f"{where}: found {brief(text)}, expected a caption, or a list of captions as JSON or Python writes it."
+        )
+    return None
+
+
+def check_text(text: str, where: str) -> None:
+    """Refuse a text that has no place in a file or a table: half of a surrogate pair, or a NUL character.
+
+    Raises:
+        `BenchmarkError`: When it is one.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise BenchmarkError(f"{where}: found {brief(text)} ({error.reason}), expected Unicode text.") from error
+    if "\0" in text:
+        raise BenchmarkError(f"{where}: found {brief(text)}, expected a text without NUL characters.")
+
+
+def is_empty(value: Any) -> bool:
+    """Return whether a cell is empty."""
+    return value is None or isinstance(value, str) and not value.strip()
+
+
+def read_seconds(value: Any, where: str) -> float | None:
+    """Read a time in seconds; `None` for an empty cell.
+
+    Raises:
+        `BenchmarkError`: When it is not a number of at least 0.
+    """
+    if is_empty(value):
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number or isinstance(value, str) and NUMBER.fullmatch(value.strip()):
+        try:
+            seconds = float(value)
+        except OverflowError:
+            seconds = math.inf
+        if 0 <= seconds < math.inf:
+            return seconds
+    raise BenchmarkError(f"{where}: found {brief(value)}, expected a number of seconds.")
