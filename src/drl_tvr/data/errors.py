@@ -14,4 +14,7 @@ SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 100
 
 def brief(value: Any) -> str:
     """Return the representation of a value in a message, short however large or deeply nested the value is."""
-    return SHORT.repr(value)
+    try:
+        return SHORT.repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        return f"a value of type {type(value).__name__}"

@@ -5,7 +5,8 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from datasets import Dataset
+from datasets import Dataset, Features
+from datasets.table import InMemoryTable
 
 from ..errors import BenchmarkError
 from ..records import CAPTION_FEATURES, VIDEO_FEATURES, RetrievalData, check_split
@@ -143,7 +144,7 @@ def assemble(
             f"{official.name} {split}: found {twice!r} twice in {', '.join(official.annotation_files)}, expected each "
             "video once."
         )
-    pairs = [(video_id, " ".join(caption.split())) for video_id, caption in official.pairs if video_id in listed]
+    pairs = [(video_id, single_spaced(caption)) for video_id, caption in official.pairs if video_id in listed]
     video_ids, expected, protocol = official.video_ids, official.expected, official.protocol
     if hold_out and official.part == "train":
         video_ids, pairs, expected = share_of_train(official, pairs, split)
@@ -151,16 +152,22 @@ def assemble(
         protocol += f"; {num_held_out:,} of {len(listed):,} training videos held out for validation"
 
     described = {video_id for video_id, caption in pairs if caption}
-    files = {video_id: official.find(video_id) for video_id in video_ids if video_id in described}
+    videos, several, without_file = {}, [], []
+    for video_id in video_ids:
+        paths = official.find(video_id) if video_id in described else []
+        if paths:
+            videos[video_id] = paths[0]
+        elif video_id in described:
+            without_file.append(video_id)
+        if len(paths) > 1:
+            several.append(paths)
     gaps = {
-        "videos without a file": [video_id for video_id, paths in files.items() if not paths],
+        "videos without a file": without_file,
         "videos without a caption": [video_id for video_id in video_ids if video_id not in described],
         "blank captions": [video_id for video_id, caption in pairs if not caption and video_id in described],
     }
-    videos = {video_id: paths[0] for video_id, paths in files.items() if paths}
     pairs = [(video_id, caption) for video_id, caption in pairs if caption and video_id in videos]
     check_size(official, split, (len(videos), len(pairs)), expected, gaps, allow_missing)
-    several = [paths for paths in files.values() if len(paths) > 1]
     if several:
         logger.warning(
             f"{official.name} {split}: {len(several):,} videos have several files, as {several[0][0]} and "
@@ -172,25 +179,35 @@ def assemble(
     return RetrievalData(
         name=official.name,
         split=split,
-        videos=Dataset.from_dict(
-            {
-                "video_id": list(videos),
-                "path": list(videos.values()),
-                "start": [start for start, _ in segments],
-                "end": [end for _, end in segments],
-            },
-            features=VIDEO_FEATURES,
+        videos=make_dataset(
+            VIDEO_FEATURES,
+            video_id=list(videos),
+            path=list(videos.values()),
+            start=[start for start, _ in segments],
+            end=[end for _, end in segments],
         ),
-        captions=Dataset.from_dict(
-            {"caption": [caption for _, caption in pairs], "video_index": [rows[video_id] for video_id, _ in pairs]},
-            features=CAPTION_FEATURES,
+        captions=make_dataset(
+            CAPTION_FEATURES,
+            caption=[caption for _, caption in pairs],
+            video_index=[rows[video_id] for video_id, _ in pairs],
         ),
         protocol=protocol,
         expected_videos=expected[0],
         expected_captions=expected[1],
-        missing=gaps["videos without a file"] + gaps["videos without a caption"],
+        missing=without_file + gaps["videos without a caption"],
         annotation_files=official.annotation_files,
     )
+
+
+def single_spaced(text: str) -> str:
+    """Return a text with single spaces between its words; the same object when it has them."""
+    joined = " ".join(text.split())
+    return text if joined == text else joined
+
+
+def make_dataset(features: Features, **columns: list) -> Dataset:
+    """Make a dataset from columns; `Dataset.from_dict` would go through every value in Python."""
+    return Dataset(InMemoryTable.from_pydict(columns, schema=features.arrow_schema))
 
 
 def share_of_train(

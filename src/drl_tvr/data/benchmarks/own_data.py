@@ -10,11 +10,11 @@ from ..folder import is_inside
 from ..records import SPLITS, RetrievalData, check_split
 from .assembly import OfficialSplit, assemble
 from .columns import SPLIT_NAMES
-from .own_rows import SafePaths, read_rows
+from .own_rows import WHOLE, SafePaths, Times, read_rows
 
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
-Segment = tuple[str, float | None, float | None]  # path, start and end of a video
+Segment = tuple[str, Times]  # path of a video, and start and end
 
 
 @dataclass
@@ -84,21 +84,21 @@ def load(
     where = Path(root) if root is not None else path if path.is_dir() else path.parent
     # Relative paths, so that the same videos are held out wherever the folder lies.
     relative = {file: os.path.relpath(file, where) for file in {segment[0] for segment in tables.segments[part]}}
-    ids = {segment: video_id_of(relative[segment[0]], *segment[1:]) for segment in tables.segments[part]}
+    ids = {segment: video_id_of(relative[segment[0]], *segment[1]) for segment in tables.segments[part]}
     files = {video_id: segment[0] for segment, video_id in ids.items()}
-    pairs = [(ids[segment], caption) for segment, caption in tables.pairs[part]]
+    pairs = tables.pairs[part]
     official = OfficialSplit(
         name=name,
         part=part,
         video_ids=list(files),
-        pairs=pairs,
+        pairs=((ids[segment], caption) for segment, caption in pairs),
         find=lambda video_id: tables.paths.find(files[video_id]),
         expected=(len(files), len(pairs)),
         protocol="own data, compares with no published result",
         annotation_files=[os.path.relpath(file, path) if path.is_dir() else file.name for file in tables.files],
         where=str(where),
-        segments={ids[segment]: segment[1:] for segment in ids if segment[1:] != (None, None)},
-        sources={video_id: relative[file] for video_id, file in files.items()},
+        segments={video_id: times for (_, times), video_id in ids.items() if times is not WHOLE},
+        sources={video_id: relative[file] for video_id, file in files.items()} if part == "train" else {},
         explain=lambda video_id: tables.paths.explain(files[video_id]),
     )
     return assemble(official, split, hold_out and not has_validation, allow_missing)
@@ -119,7 +119,7 @@ def read_tables(path: Path, root: str | os.PathLike | None) -> Tables:
     for file in tables.files:
         base = file.parent if root is None else root
         for row in read_rows(file, tables.paths, base, split_of_name(file, path) or "test"):
-            segment = (row.path, row.start, row.end)
+            segment = (row.path, row.times)
             segment = tables.segments[row.split].setdefault(segment, segment)
             tables.sizes[row.split] += 1
             tables.pairs[row.split] += [(segment, caption) for caption in row.captions]

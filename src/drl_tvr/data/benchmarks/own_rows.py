@@ -20,6 +20,8 @@ from .video_files import strip_extension
 # Python's `float` also takes `1_0`, `nan` and the digits of all scripts.
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 QUOTED_LIST = re.compile(r"\[\s*[\"'].*\]", re.DOTALL)
+WHOLE = (None, None)  # start and end of a whole file
+Times = tuple[float | None, float | None]
 
 
 class Row(NamedTuple):
@@ -27,14 +29,13 @@ class Row(NamedTuple):
 
     Args:
         path (`str`): Absolute path of the video, as the table spells it.
-        start, end (`float`, *optional*): The segment in seconds; `None` for the whole file.
+        times (`tuple[float | None, float | None]`): Start and end in seconds; both `None` for the whole file.
         captions (`list[str]`): Its captions.
         split (`str`): `"train"`, `"validation"` or `"test"`.
     """
 
     path: str
-    start: float | None
-    end: float | None
+    times: Times
     captions: list[str]
     split: str
 
@@ -162,30 +163,33 @@ def read_row(row: dict, columns: dict[str, str], paths: SafePaths, base: str, of
     Raises:
         `BenchmarkError`: For an invalid value.
     """
-    values = {field: row[column] for field, column in columns.items()}
-    video = values["video"]
+    column = columns["video"]
+    video = row[column]
     if not isinstance(video, str) or not video.strip():
-        raise BenchmarkError(f"{where}, {columns['video']!r}: found {brief(video)}, expected the path of a video.")
-    check_text(video, f"{where}, {columns['video']!r}")
-    captions = read_captions(values["caption"], f"{where}, {columns['caption']!r}")
-    start, end = (read_seconds(values.get(field), f"{where}, {columns.get(field)!r}") for field in ("start", "end"))
+        raise BenchmarkError(f"{where}, {column!r}: found {brief(video)}, expected the path of a video.")
+    check_text(video, column, where)
+    captions = read_captions(row[columns["caption"]], columns["caption"], where)
+    start, end = (
+        read_seconds(row[columns[field]], columns[field], where) if field in columns else None
+        for field in ("start", "end")
+    )
     if end is not None and end <= (start or 0):
         raise BenchmarkError(
             f"{where}, {columns['end']!r}: found {end}, expected more than the start of {start or 0} s."
         )
-    split = values.get("split")
-    if is_empty(split):
-        split = of_file
-    elif not isinstance(split, str) or split.strip().lower() not in SPLIT_NAMES:
-        raise BenchmarkError(
-            f"{where}, {columns['split']!r}: found {brief(split)}, expected train, validation or test."
-        )
-    else:
-        split = SPLIT_NAMES[split.strip().lower()]
-    return Row(paths.resolve(base, video, where), start, end, captions, split)
+    split = of_file
+    if "split" in columns and not is_empty(row[columns["split"]]):
+        name = row[columns["split"]]
+        split = SPLIT_NAMES.get(name.strip().lower()) if isinstance(name, str) else None
+        if split is None:
+            raise BenchmarkError(
+                f"{where}, {columns['split']!r}: found {brief(name)}, expected train, validation or test."
+            )
+    times = WHOLE if start is end is None else (start, end)
+    return Row(paths.resolve(base, video, where), times, captions, split)
 
 
-def read_captions(value: Any, where: str) -> list[str]:
+def read_captions(value: Any, column: str, where: str) -> list[str]:
     """Return the captions in a cell: a caption, a list, or the text of a list as JSON and Python write it.
 
     Raises:
@@ -196,20 +200,20 @@ def read_captions(value: Any, where: str) -> list[str]:
     ```python
     >>> from drl_tvr.data.benchmarks.own_rows import read_captions
 
-    >>> read_captions("['a cat sleeps', 'a cat naps']", "my.csv, row 1")
+    >>> read_captions("['a cat sleeps', 'a cat naps']", "caption", "my.csv, row 1")
     ['a cat sleeps', 'a cat naps']
-    >>> read_captions("[music] a man sings", "my.csv, row 1")
+    >>> read_captions("[music] a man sings", "caption", "my.csv, row 1")
     ['[music] a man sings']
     ```
     """
     captions = [value] if isinstance(value, str) else value
     if isinstance(value, str) and value.strip()[:1] in ("[", "("):
-        listed = list_in_text(value.strip(), where)
+        listed = list_in_text(value.strip(), f"{where}, {column!r}")
         captions = [value] if listed is None else listed
     if not isinstance(captions, list) or not captions or not all(isinstance(text, str) for text in captions):
-        raise BenchmarkError(f"{where}: found {brief(value)}, expected a caption or a list of them.")
+        raise BenchmarkError(f"{where}, {column!r}: found {brief(value)}, expected a caption or a list of them.")
     for caption in captions:
-        check_text(caption, where)
+        check_text(caption, column, where)
     return captions
 
 
@@ -239,7 +243,7 @@ def list_in_text(text: str, where: str) -> list[Any] | None:
     return None
 
 
-def check_text(text: str, where: str) -> None:
+def check_text(text: str, column: str, where: str) -> None:
     """Refuse a text that has no place in a file or a table: half of a surrogate pair, or a NUL character.
 
     Raises:
@@ -249,9 +253,11 @@ def check_text(text: str, where: str) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise BenchmarkError(f"{where}: found {brief(text)} ({error.reason}), expected Unicode text.") from error
+            raise BenchmarkError(
+                f"{where}, {column!r}: found {brief(text)} ({error.reason}), expected Unicode text."
+            ) from error
     if "\0" in text:
-        raise BenchmarkError(f"{where}: found {brief(text)}, expected a text without NUL characters.")
+        raise BenchmarkError(f"{where}, {column!r}: found {brief(text)}, expected a text without NUL characters.")
 
 
 def is_empty(value: Any) -> bool:
@@ -259,7 +265,7 @@ def is_empty(value: Any) -> bool:
     return value is None or isinstance(value, str) and not value.strip()
 
 
-def read_seconds(value: Any, where: str) -> float | None:
+def read_seconds(value: Any, column: str, where: str) -> float | None:
     """Read a time in seconds; `None` for an empty cell.
 
     Raises:
@@ -275,4 +281,4 @@ def read_seconds(value: Any, where: str) -> float | None:
             seconds = math.inf
         if 0 <= seconds < math.inf:
             return seconds
-    raise BenchmarkError(f"{where}: found {brief(value)}, expected a number of seconds.")
+    raise BenchmarkError(f"{where}, {column!r}: found {brief(value)}, expected a number of seconds.")
