@@ -225,6 +225,7 @@ def run_doctor(
         - **num_videos**, **num_ok** (`int`) -- Number of videos, and of those that are ok.
         - **codes** (`dict[str, int]`) -- Number of videos per code, the most frequent first.
         - **left_out** (`dict[str, int]`) -- Number of files in the folder that are not videos, per extension.
+        - **tables** (`list[str]`) -- Tables in the folder that were left out, since they do not describe its videos.
         - **not_searched** (`list[str]`) -- Links that lead out of the folder, and folders that cannot be read.
         - **target** (`str`, *optional*) -- The folder, the file or the benchmark.
         - **settings**, **versions** (`dict`), **seconds** (`float`) -- Settings, libraries and duration of the check.
@@ -250,7 +251,8 @@ def run_doctor(
 
     ```"""
     began = time.monotonic()
-    videos, missing, left_out, not_searched = find_target(target, root, split)
+    scan, missing = find_target(target, root, split)
+    videos, left_out, not_searched = scan.paths, scan.left_out, scan.not_searched
     name = os.fsdecode(target) if isinstance(target, str | os.PathLike) else None
     if not videos and not missing:
         others = ", ".join(f"{count} {label}" for label, count in left_out.items()) or "nothing else"
@@ -277,6 +279,7 @@ def run_doctor(
         "num_ok": num_ok,
         "codes": dict(Counter(check.code for check in checks).most_common()),
         "left_out": left_out,
+        "tables": scan.tables,
         "not_searched": not_searched,
         "settings": settings,
         "versions": installed_versions(LIBRARIES),
@@ -308,16 +311,20 @@ def format_report(report: dict, width: int | None = None) -> str:
         totals.append(f"The {num_videos - len(listed)} videos without a problem are not listed.")
     if report["left_out"]:
         left_out = ", ".join(f"{count} {printable(label)}" for label, count in report["left_out"].items())
-        totals.append(f"Left out, because they are not videos: {left_out}")
+        tables = f" ({first_three(report['tables'])})" if report.get("tables") else ""
+        totals.append(f"Left out, because they are not videos: {left_out}{tables}")
     if report.get("not_searched"):
-        more = len(report["not_searched"]) - 3
-        shown = ", ".join(map(printable, report["not_searched"][:3])) + (f" and {more} more" if more > 0 else "")
-        totals.append(f"Not searched: {shown}")
+        totals.append(f"Not searched: {first_three(report['not_searched'])}")
     text = format_sentences(totals, width)
     if not listed:
         return text
     rows = [(video["code"], "\n".join([printable(video["path"]), *describe_check(video)])) for video in listed]
     return f"{format_table(('code', 'video'), rows, 'll', width)}\n\n{text}"
+
+
+def first_three(names: list[str]) -> str:
+    """Return the first three names, and the number of the others."""
+    return ", ".join(map(printable, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def describe_check(video: dict) -> list[str]:

@@ -18,3 +18,14 @@ def brief(value: Any) -> str:
         return SHORT.repr(value)
     except ValueError:  # a number of more digits than Python writes
         return f"a value of type {type(value).__name__}"
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be written as UTF-8, which half of a surrogate pair cannot."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -23,6 +23,7 @@ OTHER_EXTENSIONS = frozenset(
     ".pt .pth .pyc .rar .safetensors .sqlite .svg .tar .tfrecord .tgz .tif .tiff .tmp .torrent .wav .webp .wma .xls "
     ".xlsx .xz .ytdl .zip .zst".split()
 )
+TABLE_EXTENSIONS = (".csv", ".tsv", ".json", ".jsonl")
 REPOSITORY = re.compile("(?:models|datasets|spaces)--.+")  # a repository's folder in the cache of the Hub
 
 
@@ -179,11 +180,13 @@ class VideoScan:
             as `"(hidden)"`, texts without an extension as `"(text)"`, pipes and the like as `"(special)"`.
         not_searched (`list[str]`): Links that lead out of the folder, and folders that may not be read, each with the
             reason.
+        tables (`list[str]`): Tables among the files that are not videos, relative to the folder.
     """
 
     paths: list[str] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     not_searched: list[str] = field(default_factory=list)
+    tables: list[str] = field(default_factory=list)
 
 
 def find_videos(root: str | os.PathLike) -> VideoScan:
@@ -218,7 +221,7 @@ def find_videos(root: str | os.PathLike) -> VideoScan:
     if not os.path.isdir(root):
         raise NotADirectoryError(f"{root}: found no such folder, expected the folder of the videos.")
     scan = scan_folder(root)
-    paths, left_out = [], Counter({"(hidden)": scan.num_hidden})
+    paths, tables, left_out = [], [], Counter({"(hidden)": scan.num_hidden})
     for relative in sorted([*scan.files, *scan.others], key=lambda path: path.split(os.sep)):
         path = os.path.join(root, relative)
         if os.path.isdir(path) and extension_of(path) not in VIDEO_EXTENSIONS:
@@ -228,9 +231,10 @@ def find_videos(root: str | os.PathLike) -> VideoScan:
             paths.append(path)
         else:
             left_out[label] += 1
-    return VideoScan(
-        paths, {label: left_out[label] for label in sorted(left_out) if left_out[label]}, scan.not_searched
-    )
+            if label in TABLE_EXTENSIONS:
+                tables.append(relative)
+    counts = {label: left_out[label] for label in sorted(left_out) if left_out[label]}
+    return VideoScan(paths, counts, scan.not_searched, tables)
 
 
 def extension_of(path: str) -> str:

@@ -2,12 +2,10 @@
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from .benchmarks import BENCHMARKS, load_benchmark
-from .benchmarks.own_data import SUFFIXES, find_files, splits_of
-from .errors import BenchmarkError
-from .folder import find_videos
+from .benchmarks.own_data import has_own_data, splits_of
+from .folder import TABLE_EXTENSIONS, VideoScan, find_videos
 from .records import SPLITS
 
 
@@ -17,39 +15,32 @@ Video = str | os.PathLike | tuple[str | os.PathLike, float | None, float | None]
 
 def find_target(
     target: str | os.PathLike | Iterable[Video], root: str | os.PathLike | None, split: str | None
-) -> tuple[list[Video], list[str], dict[str, int], list[str]]:
-    """Find the videos of a target, the ids of videos without a file, other files, and what was not searched.
-
-    Other files are counted per extension. Links that lead out of a folder are not searched.
+) -> tuple[VideoScan, list[str]]:
+    """Find the videos of a target, with what was left out of a folder, and the ids of videos without a file.
 
     Raises:
         `ValueError`: When `root` or `split` is given and the target is not a benchmark.
     """
     if is_benchmark(target):
-        return *benchmark_videos(target, root, split), {}, []
+        videos, missing = benchmark_videos(target, root, split)
+        return VideoScan(videos), missing
     if root is not None or split is not None:
         raise ValueError(
             f"`root` and `split`: found the target {target!s}, expected a benchmark ({', '.join(BENCHMARKS)}) or a "
             "table of your own data."
         )
     if not isinstance(target, str | os.PathLike):
-        return list(target), [], {}, []
-    if os.path.isdir(target):
-        scan = find_videos(target)
-        return scan.paths, [], scan.left_out, scan.not_searched
-    return [target], [], {}, []
+        return VideoScan(list(target)), []
+    return find_videos(target) if os.path.isdir(target) else VideoScan([target]), []
 
 
 def is_benchmark(target: str | os.PathLike | Iterable[Video]) -> bool:
-    """Return whether a target is the name of a benchmark, a table, or a folder that holds a table."""
+    """Return whether a target is the name of a benchmark, a table, or a folder with a table of videos."""
     if not isinstance(target, str | os.PathLike):
         return False
-    if os.fspath(target) in BENCHMARKS or os.fsdecode(target).endswith(SUFFIXES):
+    if os.fspath(target) in BENCHMARKS or os.fsdecode(target).endswith(TABLE_EXTENSIONS):
         return True
-    try:
-        return os.path.isdir(target) and bool(find_files(Path(target)))
-    except BenchmarkError:
-        return False
+    return os.path.isdir(target) and has_own_data(target)
 
 
 def benchmark_videos(

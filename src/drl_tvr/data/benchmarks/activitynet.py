@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ..errors import BenchmarkError
+from ..errors import BenchmarkError, brief
 from ..folder import BenchmarkFolder
 from ..records import RetrievalData
 from .annotation_files import AnnotationFiles, read_json
@@ -54,12 +54,12 @@ def read_paragraphs(path: Path) -> dict[str, str]:
     """
     content = read_json(path)
     if not isinstance(content, dict) or not content:
-        raise BenchmarkError(f"{path}: found {content!r:.200}, expected a mapping from video ids to sentences.")
+        raise BenchmarkError(f"{path}: found {brief(content)}, expected a mapping from video ids to sentences.")
     paragraphs = {}
     for video_id, entry in content.items():
         sentences = entry.get("sentences") if isinstance(entry, dict) else None
         if not isinstance(sentences, list) or not all(isinstance(sentence, str) for sentence in sentences):
-            raise BenchmarkError(f"{path}, {video_id!r}: found {entry!r:.200}, expected a list of 'sentences'.")
+            raise BenchmarkError(f"{path}, {video_id!r}: found {brief(entry)}, expected a list of 'sentences'.")
         paragraphs[video_id] = " ".join(sentences)
     return paragraphs
 

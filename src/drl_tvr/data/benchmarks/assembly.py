@@ -1,14 +1,15 @@
 """Make a split from annotation files: join captions and videos on ids, find the files, check the numbers."""
 
 import hashlib
+import itertools
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from datasets import Dataset, Features
 from datasets.table import InMemoryTable
 
-from ..errors import BenchmarkError
+from ..errors import BenchmarkError, brief, is_unicode
 from ..records import CAPTION_FEATURES, VIDEO_FEATURES, RetrievalData, check_split
 from .annotation_files import AnnotationFiles
 from .video_files import VideoFiles
@@ -37,8 +38,8 @@ class OfficialSplit:
         where (`str`): The folder of the videos, for messages.
         segments (`dict[str, tuple]`, *optional*): Start and end of a video in seconds; without an entry it is the
             whole file.
-        sources (`dict[str, str]`, *optional*): The file of a video. Videos that are segments of one file are held out
-            together.
+        sources (`dict[str, str]`, *optional*): The file or the longer video that a video is a part of. All parts of
+            one are held out, or none.
         not_searched (`list[str]`, *optional*): Parts of `where` that were not searched, for messages.
         explain (`Callable`, *optional*): From the id of a video without a file to a sentence on where it was looked
             for.
@@ -102,19 +103,29 @@ def part_of(name: str, split: str, hold_out: bool) -> str:
     return "train" if split == "validation" else split
 
 
-def held_out(video_ids: Collection[str]) -> set[str]:
+def held_out(video_ids: Collection[str], sources: Mapping[str, str] | None = None) -> set[str]:
     """Choose the videos of train that are the validation split: a tenth, at most 500.
 
-    The choice is by a hash of the id, so it depends on no order, no seed and no file that may be missing.
+    The choice is by a hash of the source, or of the id, so it depends on no order, no seed and no file that may be
+    missing. All videos of a source are on one side. A source with more videos than are still wanted is passed over.
 
     Args:
         video_ids (`Collection[str]`): All videos of train.
+        sources (`Mapping[str, str]`, *optional*): The source of a video; by default each is its own.
 
     Returns:
         `set[str]`: Ids of the chosen videos; at least one.
     """
+    videos_of: dict[str, list[str]] = {}
+    for video_id in video_ids:
+        videos_of.setdefault((sources or {}).get(video_id, video_id), []).append(video_id)
     number = min(MAX_HELD_OUT, max(1, len(video_ids) // 10))
-    return set(sorted(video_ids, key=lambda video_id: hashlib.sha256(video_id.encode()).digest())[:number])
+    in_order = sorted(videos_of, key=lambda source: hashlib.sha256(source.encode()).digest())
+    chosen: list[str] = []
+    for source in in_order:
+        if len(chosen) + len(videos_of[source]) <= number:
+            chosen += videos_of[source]
+    return set(chosen or videos_of[min(in_order, key=lambda source: len(videos_of[source]))])
 
 
 def assemble(
@@ -145,16 +156,25 @@ def assemble(
             "video once."
         )
     pairs = [(video_id, single_spaced(caption)) for video_id, caption in official.pairs if video_id in listed]
+    for text in itertools.chain(official.video_ids, (caption for _, caption in pairs)):
+        if not is_unicode(text):
+            raise BenchmarkError(
+                f"{official.name} {split}: found {brief(text)} in {', '.join(official.annotation_files)}, expected "
+                "Unicode text without surrogates."
+            )
     video_ids, expected, protocol = official.video_ids, official.expected, official.protocol
     if hold_out and official.part == "train":
         video_ids, pairs, expected = share_of_train(official, pairs, split)
         num_held_out = len(video_ids) if split == "validation" else len(listed) - len(video_ids)
-        protocol += f"; {num_held_out:,} of {len(listed):,} training videos held out for validation"
+        whole = "whole sources, " if official.sources else ""
+        protocol += f"; {whole}{num_held_out:,} of {len(listed):,} training videos held out for validation"
 
     described = {video_id for video_id, caption in pairs if caption}
     videos, several, without_file = {}, [], []
     for video_id in video_ids:
         paths = official.find(video_id) if video_id in described else []
+        if paths and not is_unicode(paths[0]):
+            raise BenchmarkError(f"{official.name} {split}: found the file {paths[0]!r}, expected a name in UTF-8.")
         if paths:
             videos[video_id] = paths[0]
         elif video_id in described:
@@ -222,14 +242,18 @@ def share_of_train(
 
     Returns:
         `tuple`: The ids, the pairs, and the expected numbers of videos and captions.
+
+    Raises:
+        `BenchmarkError`: When no video is left to train on.
     """
-    sources = {video_id: official.sources.get(video_id, video_id) for video_id in official.video_ids}
-    validation_sources = held_out(set(sources.values()))
-    video_ids = [
-        video_id
-        for video_id in official.video_ids
-        if (sources[video_id] in validation_sources) == (split == "validation")
-    ]
+    validation = held_out(official.video_ids, official.sources)
+    video_ids = [video_id for video_id in official.video_ids if (video_id in validation) == (split == "validation")]
+    if not video_ids:
+        raise BenchmarkError(
+            f"{official.name} train: found {official.sources.get(official.video_ids[0], official.video_ids[0])!r} as "
+            "the only training file, which is held out for validation, expected a second one. Pass hold_out=False to "
+            "train on it."
+        )
     chosen = set(video_ids)
     chosen_pairs = [pair for pair in pairs if pair[0] in chosen]
     if split == "validation":

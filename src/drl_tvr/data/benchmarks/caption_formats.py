@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ..errors import BenchmarkError
+from ..errors import BenchmarkError, brief
 from .annotation_files import read_json, read_pickle
 from .video_files import strip_extension
 
@@ -65,25 +65,25 @@ def caption_pairs(content: Any, path: Path) -> list[tuple[str, str]]:
         ]
     if isinstance(content, list):
         return pairs_of_rows(content, str(path))
-    raise BenchmarkError(f"{path}: found {content!r:.200}, expected a list or a mapping of captions.")
+    raise BenchmarkError(f"{path}: found {brief(content)}, expected a list or a mapping of captions.")
 
 
 def pairs_of_rows(rows: list, where: str) -> list[tuple[str, str]]:
     """Return the pairs of a list of mappings, whose keys are those of the first mapping."""
     if not rows or not isinstance(rows[0], dict):
-        raise BenchmarkError(f"{where}: found {rows!r:.200}, expected a list of mappings.")
+        raise BenchmarkError(f"{where}: found {brief(rows)}, expected a list of mappings.")
     id_key = next((key for key in ID_KEYS if key in rows[0]), None)
     text_key = next((key for key in TEXT_KEYS if key in rows[0]), None)
     if id_key is None or text_key is None:
         raise BenchmarkError(
-            f"{where}[0]: found {rows[0]!r:.200}, expected an id ({', '.join(ID_KEYS)}) and a text "
+            f"{where}[0]: found {brief(rows[0])}, expected an id ({', '.join(ID_KEYS)}) and a text "
             f"({', '.join(TEXT_KEYS)})."
         )
     pairs = []
     for number, row in enumerate(rows):
         if not isinstance(row, dict) or not isinstance(row.get(id_key), str) or text_key not in row:
             raise BenchmarkError(
-                f"{where}[{number}]: found {row!r:.200}, expected the keys {id_key!r} and {text_key!r}."
+                f"{where}[{number}]: found {brief(row)}, expected the keys {id_key!r} and {text_key!r}."
             )
         video_id, value = strip_extension(row[id_key]), row[text_key]
         if isinstance(value, str):
@@ -100,10 +100,15 @@ def texts_of(value: Any, where: str) -> list[str]:
     if isinstance(value, str):
         return [value]
     if isinstance(value, (list, tuple)):
-        texts = [" ".join(map(str, text)) if isinstance(text, (list, tuple)) else text for text in value]
+        texts = [join_words(text) if isinstance(text, (list, tuple)) else text for text in value]
         if all(isinstance(text, str) for text in texts):
             return texts
-    raise BenchmarkError(f"{where}: found {value!r:.200}, expected a caption or a list of captions.")
+    raise BenchmarkError(f"{where}: found {brief(value)}, expected a caption or a list of captions.")
+
+
+def join_words(words: list | tuple) -> str | None:
+    """Join the words of a caption, which can be numbers; `None` for a list of anything else."""
+    return " ".join(map(str, words)) if all(isinstance(word, str | int | float) for word in words) else None
 
 
 __all__ = ["caption_pairs", "read_caption_file"]

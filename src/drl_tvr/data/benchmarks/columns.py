@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 
 from ..errors import BenchmarkError
@@ -102,6 +102,12 @@ def find_columns(columns: Sequence[str], where: str) -> dict[str, str]:
     return found
 
 
+def has_main_columns(columns: Iterable[str]) -> bool:
+    """Return whether columns include one for the videos and one for the captions."""
+    plain = {plain_name(column) for column in columns}
+    return all(plain & set(map(plain_name, FIELDS[field])) for field in ("video", "caption"))
+
+
 def field_like(column: str, found: dict[str, str]) -> str | None:
     """Return the field without a column that a column could be, or `None`."""
     name, words = plain_name(column), words_of(column)
@@ -162,4 +168,4 @@ class SplitWatch:
         self.could_be = {column for column in candidates if str(row.get(column)).strip().lower() in SPLIT_NAMES}
 
 
-__all__ = ["FIELDS", "SPLIT_NAMES", "SplitWatch", "find_columns", "unclear"]
+__all__ = ["FIELDS", "SPLIT_NAMES", "SplitWatch", "find_columns", "has_main_columns", "unclear"]

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ..errors import BenchmarkError
+from ..errors import BenchmarkError, brief
 from ..folder import BenchmarkFolder
 from ..records import RetrievalData, check_split
 from .annotation_files import AnnotationFiles, read_ids, read_json
@@ -67,12 +67,12 @@ def read_paragraphs(path: Path, video_ids: list[str], merge_by_stem: bool) -> di
     """
     content = read_json(path)
     if not isinstance(content, list) or not content:
-        raise BenchmarkError(f"{path}: found {content!r:.200}, expected a list of descriptions.")
+        raise BenchmarkError(f"{path}: found {brief(content)}, expected a list of descriptions.")
     key = stem_of if merge_by_stem else str
     descriptions: dict[str, list[str]] = {key(video_id): [] for video_id in video_ids}
     for number, row in enumerate(content):
         if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("video", "description")):
-            raise BenchmarkError(f"{path}[{number}]: found {row!r:.200}, expected a 'video' and a 'description'.")
+            raise BenchmarkError(f"{path}[{number}]: found {brief(row)}, expected a 'video' and a 'description'.")
         if key(row["video"]) in descriptions:
             descriptions[key(row["video"])].append(row["description"])
     return {video_id: " ".join(descriptions[key(video_id)]) for video_id in video_ids}

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ..errors import BenchmarkError
+from ..errors import BenchmarkError, brief
 from ..folder import BenchmarkFolder
 from ..records import RetrievalData, check_split
 from .annotation_files import AnnotationFiles, read_text
@@ -62,7 +62,7 @@ def read_rows(path: Path) -> list[tuple[str, str]]:
         fields = line.rstrip("\r").split("\t")
         if len(fields) != NUM_FIELDS:
             raise BenchmarkError(
-                f"{path}, line {number}: found {line!r:.200}, expected {NUM_FIELDS} fields between tabs."
+                f"{path}, line {number}: found {brief(line)}, expected {NUM_FIELDS} fields between tabs."
             )
         # Some copies quote the whole line, which leaves a quotation mark in front of the id.
         rows.append((fields[0].strip().removeprefix('"'), fields[-1]))

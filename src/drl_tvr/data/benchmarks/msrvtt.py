@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import BenchmarkError
+from ..errors import BenchmarkError, brief
 from ..folder import BenchmarkFolder
 from ..records import RetrievalData, check_split
 from .annotation_files import AnnotationFiles, read_csv, read_ids, read_json, read_pickle
@@ -61,13 +61,14 @@ def load_1ka(
     part = part_of(name, split, hold_out)
     files = AnnotationFiles(BenchmarkFolder(name, root))
     if part == "test":
-        pairs = list(read_test_pairs(files))
+        pairs, sources = list(read_test_pairs(files)), {}
         video_ids = [video_id for video_id, _ in pairs]
     else:
         contents = read_captions(files)
         video_ids = read_ids(files.get(*LISTS[name, part]))
         pairs = [pair for path, content in contents for pair in caption_pairs(content, path)]
-    return assemble(official_split(files, name, part, video_ids, pairs), split, hold_out, allow_missing)
+        sources = source_videos(contents)
+    return assemble(official_split(files, name, part, video_ids, pairs, sources), split, hold_out, allow_missing)
 
 
 def load_full(root: str | os.PathLike | None, split: str, allow_missing: bool) -> RetrievalData:
@@ -97,7 +98,12 @@ def load_full(root: str | os.PathLike | None, split: str, allow_missing: bool) -
 
 
 def official_split(
-    files: AnnotationFiles, name: str, part: str, video_ids: list[str], pairs: list[tuple[str, str]]
+    files: AnnotationFiles,
+    name: str,
+    part: str,
+    video_ids: list[str],
+    pairs: list[tuple[str, str]],
+    sources: dict[str, str] | None = None,
 ) -> OfficialSplit:
     """Add the expected numbers and the protocol to the videos and captions of a split."""
     return OfficialSplit.from_files(
@@ -107,6 +113,7 @@ def official_split(
         pairs=pairs,
         expected=EXPECTED[name, part],
         protocol=PROTOCOLS[name],
+        sources=sources or {},
     )
 
 
@@ -126,10 +133,25 @@ def read_captions(files: AnnotationFiles) -> list[tuple[Path, dict]]:
 
 def marked_videos(contents: list[tuple[Path, dict]], split: str) -> list[str]:
     """Return the videos that the captions' files themselves mark as a split's; none when a video has no mark."""
-    entries = [entry for _, content in contents if isinstance(content, dict) for entry in content.get("videos", [])]
-    if not all(isinstance(entry, dict) and {"video_id", "split"} <= set(entry) for entry in entries):
+    entries = video_entries(contents)
+    if not all({"video_id", "split"} <= set(entry) for entry in entries):
         return []
     return [entry["video_id"] for entry in entries if entry["split"] == OFFICIAL_SPLITS[split]]
+
+
+def source_videos(contents: list[tuple[Path, dict]]) -> dict[str, str]:
+    """Return the address of the longer video that each clip was cut from, where the captions' files say it."""
+    return {
+        entry["video_id"]: entry["url"]
+        for entry in video_entries(contents)
+        if isinstance(entry.get("video_id"), str) and str(entry.get("url")).startswith("http")
+    }
+
+
+def video_entries(contents: list[tuple[Path, dict]]) -> list[dict]:
+    """Return what the captions' files say of the videos; nothing where they are in COCO's form."""
+    entries = [entry for _, content in contents if isinstance(content, dict) for entry in content.get("videos", [])]
+    return entries if all(isinstance(entry, dict) for entry in entries) else []
 
 
 def read_test_pairs(files: AnnotationFiles) -> Iterator[tuple[str, str]]:
@@ -148,14 +170,14 @@ def read_test_pairs(files: AnnotationFiles) -> Iterator[tuple[str, str]]:
         files.get(TEST_SENTENCES, TEST_CAPTION_INDEX)
     chosen = read_pickle(path)
     if not isinstance(chosen, dict):
-        raise BenchmarkError(f"{path}: found {chosen!r:.200}, expected a mapping from video ids to caption indices.")
+        raise BenchmarkError(f"{path}: found {brief(chosen)}, expected a mapping from video ids to caption indices.")
     captions: dict[str, list[str]] = {}
     for source, content in read_captions(files):
         for video_id, caption in caption_pairs(content, source):
             captions.setdefault(video_id, []).append(caption)
     for video_id, index in chosen.items():
         number = len(captions.get(video_id, []))
-        if not isinstance(index, int) or not 0 <= index < number:
+        if type(index) is not int or not 0 <= index < number:
             raise BenchmarkError(
                 f"{path}, {video_id!r}: found the caption index {index!r}, expected the index of one of its {number} "
                 "captions."

@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import BenchmarkError
-from ..folder import is_inside
+from ..folder import TABLE_EXTENSIONS, is_inside
 from ..records import SPLITS, RetrievalData, check_split
 from .assembly import OfficialSplit, assemble
 from .columns import SPLIT_NAMES
-from .own_rows import WHOLE, SafePaths, Times, read_rows
+from .own_rows import WHOLE, SafePaths, Times, has_videos_and_captions, read_rows
 
 
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 Segment = tuple[str, Times]  # path of a video, and start and end
 
 
@@ -39,7 +38,7 @@ class Tables:
 def is_own_data(name: str | os.PathLike) -> bool:
     """Return whether a name is the path of your own file or folder rather than a benchmark's name."""
     path = os.fspath(name)
-    return bool(path) and (path.endswith(SUFFIXES) or os.path.isdir(path))
+    return bool(path) and (path.endswith(TABLE_EXTENSIONS) or os.path.isdir(path))
 
 
 def load(
@@ -144,9 +143,9 @@ def find_files(folder: Path) -> list[Path]:
     Raises:
         `BenchmarkError`: When there is no such table, or it is a link that leads out of the folder.
     """
-    tables = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES)
+    tables = sorted(path for path in folder.iterdir() if path.suffix in TABLE_EXTENSIONS)
     named = sorted(
-        path for path in folder.glob("*/metadata.*") if path.suffix in SUFFIXES and split_of_name(path, folder)
+        path for path in folder.glob("*/metadata.*") if path.suffix in TABLE_EXTENSIONS and split_of_name(path, folder)
     )
     files = [path for path in tables if path.stem == "metadata"] + named
     files = files or [path for path in tables if split_of_name(path, folder)]
@@ -161,6 +160,15 @@ def find_files(folder: Path) -> list[Path]:
         if not is_inside(real_path, real_folder):
             raise BenchmarkError(f"{path}: found a link to {real_path}, expected a table that lies in {folder}.")
     return files
+
+
+def has_own_data(folder: str | os.PathLike) -> bool:
+    """Return whether a folder has tables of your own data; a table that is only named like one describes no videos."""
+    try:
+        files = find_files(Path(folder))
+    except BenchmarkError:
+        return False
+    return any(has_videos_and_captions(file) for file in files)
 
 
 def split_of_name(file: Path, top: Path) -> str | None:

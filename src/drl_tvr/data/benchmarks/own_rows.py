@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import BenchmarkError, brief
+from ..errors import BenchmarkError, brief, is_unicode
 from ..folder import is_inside
-from .columns import SPLIT_NAMES, SplitWatch, find_columns, unclear
+from .columns import SPLIT_NAMES, SplitWatch, find_columns, has_main_columns, unclear
 from .text_files import iterate_csv, iterate_json
 from .video_files import strip_extension
 
@@ -146,6 +146,15 @@ def read_rows(file: Path, paths: SafePaths, base: str | os.PathLike, of_file: st
         raise unclear(str(file), min(watch.could_be), "split")
 
 
+def has_videos_and_captions(file: Path) -> bool:
+    """Return whether the first row of a table has a video and a caption; `False` for a table that cannot be read."""
+    try:
+        row = next(read_records(file), None)
+    except BenchmarkError:
+        return False
+    return isinstance(row, dict) and has_main_columns(row)
+
+
 def read_records(file: Path) -> Iterator[Any]:
     """Yield the rows of a table as mappings from columns to cells; what JSON holds may be something else."""
     if file.suffix not in (".csv", ".tsv"):
@@ -249,13 +258,8 @@ def check_text(text: str, column: str, where: str) -> None:
     Raises:
         `BenchmarkError`: When it is one.
     """
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise BenchmarkError(
-                f"{where}, {column!r}: found {brief(text)} ({error.reason}), expected Unicode text."
-            ) from error
+    if not is_unicode(text):
+        raise BenchmarkError(f"{where}, {column!r}: found {brief(text)}, expected Unicode text without surrogates.")
     if "\0" in text:
         raise BenchmarkError(f"{where}, {column!r}: found {brief(text)}, expected a text without NUL characters.")
 
