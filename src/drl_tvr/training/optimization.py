@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from transformers import TrainerCallback
 
-from ..model.modeling_drl import DRLModel
 from .arguments import DRLTrainingArguments
+from .wrappers import clip_parameter_names, find_drl_model, plain_name
 
 
 MAX_LOGIT_SCALE = math.log(100)
@@ -84,28 +84,28 @@ class LogitScaleClamp(TrainerCallback):
     def on_optimizer_step(self, args, state, control, model=None, **kwargs):
         """Clamp the parameter."""
         with torch.no_grad():
-            model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+            find_drl_model(model).logit_scale.clamp_(max=MAX_LOGIT_SCALE)
 
 
 def parameter_groups(model: torch.nn.Module, args: DRLTrainingArguments, decayed: set[str]) -> list[dict]:
-    """Group parameters by learning rate and weight decay: new modules, CLIP and the logit scale.
+    """Group parameters by learning rate and weight decay: CLIP, the logit scale, and all others.
+
+    The others are the new modules, and what PEFT adds: adapters and `modules_to_save`.
 
     Args:
-        model ([`DRLModel`]): The model.
+        model (`torch.nn.Module`): A [`DRLModel`], or a module that wraps one.
         args ([`DRLTrainingArguments`]): Learning rates and weight decay.
-        decayed (`set[str]`): Names of the parameters with weight decay.
+        decayed (`set[str]`): Names of the parameters with weight decay, as `model` names them.
 
     Returns:
         `list[dict]`: Groups for an optimiser.
     """
+    rates = dict.fromkeys(clip_parameter_names(model), args.clip_learning_rate)
+    rates["logit_scale"] = args.logit_scale_learning_rate
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            learning_rate = args.clip_learning_rate
-            if name == "logit_scale":
-                learning_rate = args.logit_scale_learning_rate
-            elif name.startswith(DRLModel.NEW_MODULES):
-                learning_rate = args.learning_rate
+            learning_rate = rates.get(plain_name(name), args.learning_rate)
             weight_decay = args.weight_decay if name in decayed else 0.0
             groups.setdefault((learning_rate, weight_decay), []).append(parameter)
     return [

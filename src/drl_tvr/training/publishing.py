@@ -10,6 +10,7 @@ from ..evaluation.fingerprints import describe_processor
 from ..evaluation.results import EvaluationResult
 from ..hub import measure_cost, push_checkpoint, write_model_card
 from .arguments import DRLTrainingArguments
+from .wrappers import find_drl_model
 
 
 def write_card(
@@ -35,7 +36,7 @@ def write_card(
     if not trainer.is_world_process_zero():
         return
     args, processor = trainer.args, trainer.processing_class
-    model = trainer.accelerator.unwrap_model(trainer.model)
+    model = find_drl_model(trainer.model)
     result = trainer.last_result
     if result is None:
         data = (trainer.train_dataset or trainer.eval_dataset).data.provenance

@@ -43,6 +43,7 @@ from .optimization import BertAdam, LogitScaleClamp, official_schedule, paramete
 from .output_folder import check_one_disk, hold_folder
 from .publishing import publish, write_card
 from .run import end_with_launcher
+from .wrappers import find_drl_model, plain_name, without_parallel, without_wrapper
 
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "pixel_values_videos", "video_mask")
@@ -58,6 +59,8 @@ OVERRIDDEN_HOOKS = {
     "_init_training_state": (
         *("self", "max_steps", "num_update_steps_per_epoch", "num_train_epochs", "resume_from_checkpoint", "trial"),
     ),
+    "_load_best_model": ("self",),
+    "_load_from_checkpoint": ("self", "resume_from_checkpoint", "model"),
     "_run_epoch": (
         *("self", "model", "epoch", "train_dataloader", "steps_in_epoch", "num_update_steps_per_epoch", "trial"),
         *("ignore_keys_for_eval", "start_time", "resume_from_checkpoint", "epochs_trained"),
@@ -136,8 +139,9 @@ class DRLTrainer(Trainer):
                 f"Found {args.n_gpu} GPUs in one process, expected one: each would see only a part of the batch. "
                 "Start one process per GPU: `accelerate launch`."
             )
-        check_batch_size(args, train_dataset, model.config)
-        check_processor(model, processing_class)
+        model, drl_model = without_parallel(model), find_drl_model(model)
+        check_batch_size(args, train_dataset, drl_model.config)
+        check_processor(drl_model, processing_class)
         kwargs.setdefault("data_collator", RetrievalCollator(processing_class))
         args.check_hub_strategy()  # `set_push_to_hub` sets another one by default
         decode = partial(
@@ -161,6 +165,10 @@ class DRLTrainer(Trainer):
                     f"`gradient_cache_chunk_size`: found {args.gradient_cache_chunk_size}, expected None with FSDP, "
                     "which counts the forward passes."
                 )
+            if model is not drl_model:
+                raise TypeError(
+                    f"`model`: found a {type(model).__name__}, expected a DRLModel, which FSDP wraps itself."
+                )
             prepare_fsdp(self.accelerator.state.fsdp_plugin)
             # FSDP shards along the first dimension, which a scalar lacks; `_save` undoes this.
             model.logit_scale = torch.nn.Parameter(model.logit_scale.detach().reshape(1))
@@ -176,7 +184,7 @@ class DRLTrainer(Trainer):
         """Create AdamW or BertAdam on groups: new modules, CLIP and the logit scale, with and without weight decay."""
         model = self.model if model is None else model
         if self.optimizer is None:
-            decayed = set(self.get_decay_parameter_names(model)) - {"logit_scale"}
+            decayed = {name for name in self.get_decay_parameter_names(model) if plain_name(name) != "logit_scale"}
             if self.args.official_optimizer:
                 decayed = {name for name, _ in model.named_parameters() if "bias" not in name}
                 optimizer_class = BertAdam
@@ -244,7 +252,7 @@ class DRLTrainer(Trainer):
         compare = partial(loss_of_features, num_pairs=inputs.pop("num_pairs", None))
         inputs.pop("rows", None)
         if "features" in inputs:  # from a GradientCache
-            outputs = compare(self.model, *inputs["features"])
+            outputs = compare(find_drl_model(self.model), *inputs["features"])
         else:
             outputs = model(**inputs, compare=compare)
         for part in ("contrastive_loss", "cdcr_loss"):
@@ -263,10 +271,9 @@ class DRLTrainer(Trainer):
         with no_sync():
             features = {**inputs, "features": (cache.text, cache.video)}
             loss = super().training_step(model, features, num_items_in_batch)
-        # Unwrapping a compiled model would remove its wrapper for good, and the wrapper averages the gradients.
-        parameters = self.model.named_parameters()
         comparing = DRLModel.COMPARING_MODULES
-        cache.backward(no_sync, [parameter for name, parameter in parameters if name.startswith(comparing)])
+        parameters = find_drl_model(self.model).named_parameters()
+        cache.backward(no_sync, [value for name, value in parameters if plain_name(name).startswith(comparing)])
         return loss
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
@@ -299,7 +306,7 @@ class DRLTrainer(Trainer):
         if "loss" in logs and self._losses_summed:
             logs.update({part: round(x.item() / self._losses_summed, 4) for part, x in self._loss_sums.items()})
             self._loss_sums, self._losses_summed = {}, 0
-            logit_scale = whole_tensor(self.accelerator.unwrap_model(self.model).logit_scale)
+            logit_scale = whole_tensor(find_drl_model(self.model).logit_scale)
             logs["logit_scale"] = round(logit_scale.exp().item(), 3)
         super().log(logs, start_time)
 
@@ -336,7 +343,7 @@ class DRLTrainer(Trainer):
         if dataset is None:
             raise ValueError("`eval_dataset`: found None here and in the trainer, expected the split to evaluate.")
         start_time = time.time()
-        model = whole_model(self.accelerator.unwrap_model(self.model))
+        model = whole_model(find_drl_model(self.model))
         was_training = model.training
         with self.accelerator.autocast():
             result = evaluate_model(
@@ -430,6 +437,7 @@ class DRLTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         with as_checkpoint_error(temporary, folder / "model"):
             super().save_model(str(temporary), _internal_call=True)
+            (temporary / "README.md").unlink(missing_ok=True)  # PEFT's own card
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 put_files_in_place(temporary, folder)
@@ -437,13 +445,24 @@ class DRLTrainer(Trainer):
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        """Load the weights of a checkpoint into the model itself."""
+        with without_wrapper(self):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self):
+        """Load the weights of the best checkpoint into the model itself."""
+        with without_wrapper(self):
+            super()._load_best_model()
+
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """Save the logit scale as a scalar, also after FSDP, and the arguments without the token."""
+        """Save the model itself, the logit scale as a scalar, also after FSDP, and the arguments without the token."""
         if state_dict is not None and "logit_scale" in state_dict:
             state_dict = {**state_dict, "logit_scale": state_dict["logit_scale"].reshape(())}
         token, self.args.hub_token = self.args.hub_token, None
         try:
-            super()._save(output_dir, state_dict)
+            with without_wrapper(self):
+                super()._save(output_dir, state_dict)
         finally:
             self.args.hub_token = token
 
