@@ -445,8 +445,8 @@ def test_what_would_be_wrong_is_refused(make_trainer, splits):
     trainer = make_trainer()
     with pytest.raises(NotImplementedError, match="`evaluate`"):
         trainer.predict(splits["test"])
-    with pytest.raises(TypeError, match="found a dict, expected a RetrievalData or a PairDataset"):
-        trainer.evaluate({"test": splits["test"]})
+    with pytest.raises(TypeError, match="found a list, expected a RetrievalData or a PairDataset"):
+        trainer.evaluate([splits["test"]])
 
 
 def test_fewer_pairs_than_a_batch_are_an_error(make_trainer, splits):
