@@ -10,7 +10,7 @@ from transformers.utils import logging
 from ..data.records import RetrievalData
 from ..evaluation.fingerprints import describe_processor
 from ..evaluation.results import EvaluationResult
-from ..hub import ModelCost, TrainingFacts, measure_cost, push_checkpoint, write_model_card
+from ..hub import ModelCost, PublishError, TrainingFacts, measure_cost, push_checkpoint, write_model_card
 from ..hub.model_card import planned_facts
 from ..model.modeling_drl import DRLModel
 from .arguments import DRLTrainingArguments
@@ -78,8 +78,8 @@ def try_to_write_card(trainer: Trainer, **card) -> None:
         write_card(trainer, **card)
     except Exception as error:
         logger.warning(
-            f"{trainer.args.output_dir}: the model card was not written ({in_one_line(error)}). The run goes on; "
-            "`trainer.create_model_card()` tries again."
+            f"{trainer.args.output_dir}: the model card was not written ({in_one_line(error)}), but the run is not "
+            "affected. Call `trainer.create_model_card()`, or `drl_tvr.hub.write_model_card` where it has ended."
         )
 
 
@@ -204,18 +204,25 @@ def publish_folder(args: DRLTrainingArguments, commit_message: str = "End of tra
         `huggingface_hub.CommitInfo`: The commit, in the first process.
 
     Raises:
-        [`~hub.PublishError`]: As in [`~hub.push_checkpoint`].
+        [`~hub.PublishError`]: For any error of [`~hub.push_checkpoint`]; the message says how to go on.
     """
     if args.process_index != 0:
         return None
-    return push_checkpoint(
-        args.output_dir,
-        args.hub_model_id or Path(args.output_dir).absolute().name,
-        private=bool(args.hub_private_repo),
-        revision=args.hub_revision,
-        message=commit_message,
-        token=args.hub_token,
-    )
+    folder, repo_id = args.output_dir, args.hub_model_id or Path(args.output_dir).absolute().name
+    try:
+        return push_checkpoint(
+            folder,
+            repo_id,
+            private=bool(args.hub_private_repo),
+            revision=args.hub_revision,
+            message=commit_message,
+            token=args.hub_token,
+        )
+    except (ValueError, OSError) as error:
+        raise PublishError(
+            f"{folder} holds the finished model, but is not published ({in_one_line(error)}). Run the same command "
+            f"again, or `drl-tvr push {folder} {repo_id}`."
+        ) from error
 
 
 __all__ = ["chosen_on", "publish", "publish_folder", "try_to_write_card", "write_card"]

@@ -49,7 +49,7 @@ REFUSED_ARGUMENTS: dict[str, tuple[tuple, str]] = {
     "parallelism_config": ((None,), "only the pairs of a batch are split among processes, and the weights by `fsdp`"),
     "optim": (
         tuple(name for name in OptimizerNames if not name.startswith(("galore", "apollo", "lomo", "adalomo"))),
-        "these optimisers choose their own parameters, and would train all of them at one learning rate",
+        "GaLore, APOLLO and LOMO choose the parameters themselves, and train all at one learning rate",
     ),
     "optim_target_modules": ((None,), "it is for optimisers that are refused"),
     "use_liger_kernel": ((False,), OTHER_MODELS),
