@@ -11,7 +11,6 @@ of a recipe is also a flag, and a field of the model is a dotted flag: `--model.
 """
 
 import logging
-import sys
 from pathlib import Path
 
 import torch
@@ -34,17 +33,22 @@ from drl_tvr.data.loading import VideoDataset
 from drl_tvr.data.tokenizer import load_clip_tokenizer, train_clip_tokenizer
 from drl_tvr.evaluation import format_result, score_texts
 from drl_tvr.files import usable_cores
-from drl_tvr.training.publishing import publish_folder
-from drl_tvr.training.recipe import Recipe, parse_recipe
+from drl_tvr.training.publishing import chosen_on, publish_folder, try_to_write_card
+from drl_tvr.training.recipe import Recipe, RunOptions
 from drl_tvr.training.run import Run
+from drl_tvr.training.script import run_script
 
 
 DEFAULT_RECIPE = Path(__file__).parent / "configs" / "moving_shapes.yaml"
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int:
+    """Run a recipe by its command line, and return the exit code."""
+    return run_script(run_recipe, argv, DEFAULT_RECIPE)
+
+
+def run_recipe(recipe: Recipe, options: RunOptions, args: DRLTrainingArguments) -> None:
     """Run a recipe, or what is left of it when it ran before."""
-    recipe, options, args = parse_recipe(sys.argv[1:] if argv is None else argv, DEFAULT_RECIPE)
     is_main = PartialState().is_main_process
     logging.basicConfig(level=logging.INFO if is_main else logging.ERROR, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -64,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train(run: Run, recipe: Recipe, args: DRLTrainingArguments) -> None:
-    """Train, evaluate and save the model of a recipe."""
+    """Train, save and evaluate the model of a recipe."""
     # The first process renders the benchmark and trains the tokenizer, and the others find both on the disk.
     with args.main_process_first(local=False, desc="preparing"):
         splits = {split: load_split(recipe, split) for split in ("train", "test", recipe.choose_on)}
@@ -81,13 +85,11 @@ def train(run: Run, recipe: Recipe, args: DRLTrainingArguments) -> None:
         processing_class=processor,
     )
     trainer.train(resume_from_checkpoint=run.checkpoint)
-    trainer.evaluate(splits["test"], metric_key_prefix="test")
-
     trainer.save_model(_internal_call=True)  # any other call would push, before there is a result
+    trainer.evaluate(splits["test"], metric_key_prefix="test")
     trainer.save_state()
-    trainer.create_model_card(finetuned_from=recipe.clip_name_or_path)
-    chosen_on = recipe.choose_on if args.load_best_model_at_end else None
-    run.finish(trainer.last_result, chosen_on=chosen_on, train=splits["train"].provenance)
+    run.finish(trainer.last_result, chosen_on=chosen_on(trainer), train=splits["train"].provenance)
+    try_to_write_card(trainer)
 
 
 def load_split(recipe: Recipe, split: str) -> RetrievalData:
@@ -145,4 +147,4 @@ def search(recipe: Recipe, folder: Path, sentences: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -21,56 +21,12 @@ from drl_tvr import (
     DRLTrainer,
     DRLTrainingArguments,
     evaluate_retrieval,
-    load_benchmark,
 )
 from drl_tvr.data.loading import decode_split
 from drl_tvr.evaluation import score_texts, twin_accuracy
 from drl_tvr.training.fsdp import prepare_fsdp
 from drl_tvr.training.optimization import BertAdam
 from drl_tvr.training.trainer import OVERRIDDEN_HOOKS
-
-
-@pytest.fixture(scope="module")
-def splits(small_root) -> dict:
-    return {split: load_benchmark("moving-shapes", small_root, split) for split in ("train", "validation", "test")}
-
-
-@pytest.fixture(scope="module")
-def frame_cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("frames")
-
-
-@pytest.fixture
-def make_trainer(splits, frame_cache, make_tiny_model, tiny_processor, tmp_path):
-    """A trainer whose own arguments are the library's, but for the size and the rates of a model from scratch."""
-
-    def make(
-        model: DRLModel | None = None, output_dir: str = "run", callbacks=None, processor=tiny_processor, **args
-    ) -> DRLTrainer:
-        settings = {
-            "learning_rate": 1e-3,
-            "clip_learning_rate": 5e-4,
-            "max_steps": 4,
-            "per_device_train_batch_size": 8,
-            "eval_strategy": "no",
-            "save_strategy": "no",
-            "load_best_model_at_end": False,
-            "logging_steps": 1,
-            "report_to": "none",
-            "use_cpu": True,
-            "disable_tqdm": True,
-            "frame_cache_dir": str(frame_cache),
-        }
-        return DRLTrainer(
-            model=make_tiny_model() if model is None else model,
-            args=DRLTrainingArguments(str(tmp_path / output_dir), **{**settings, **args}),
-            train_dataset=splits["train"],
-            eval_dataset=splits["validation"],
-            processing_class=processor,
-            callbacks=callbacks,
-        )
-
-    return make
 
 
 def losses(trainer: DRLTrainer) -> list[float]:
@@ -165,7 +121,7 @@ def test_the_official_optimizer_trains_and_resumes(make_trainer):
     saving = {"max_steps": 6, "save_strategy": "steps", "save_steps": 3, "official_optimizer": True}
     unbroken = make_trainer(output_dir="unbroken", **saving)
     unbroken.train()
-    broken = make_trainer(output_dir="broken", callbacks=[StopAfter(3)], **saving)
+    broken = make_trainer(output_dir="broken", options={"callbacks": [StopAfter(3)]}, **saving)
     broken.train()
     resumed = make_trainer(output_dir="broken", **saving)
     resumed.train(resume_from_checkpoint=str(Path(broken.args.output_dir) / "checkpoint-3"))
@@ -298,7 +254,7 @@ def test_a_resumed_run_reaches_the_weights_of_an_unbroken_one(make_trainer):
     saving = {"max_steps": 10, "save_strategy": "steps", "save_steps": 3}
     unbroken = make_trainer(output_dir="unbroken", **saving)
     unbroken.train()
-    broken = make_trainer(output_dir="broken", callbacks=[StopAfter(3)], **saving)
+    broken = make_trainer(output_dir="broken", options={"callbacks": [StopAfter(3)]}, **saving)
     broken.train()
     checkpoints = sorted(path.name for path in Path(broken.args.output_dir).glob("checkpoint-*"))
     assert "checkpoint-3" in checkpoints and broken.state.global_step == 3
@@ -489,8 +445,8 @@ def test_what_would_be_wrong_is_refused(make_trainer, splits):
     trainer = make_trainer()
     with pytest.raises(NotImplementedError, match="`evaluate`"):
         trainer.predict(splits["test"])
-    with pytest.raises(TypeError, match="found a dict, expected a RetrievalData or a PairDataset"):
-        trainer.evaluate({"test": splits["test"]})
+    with pytest.raises(TypeError, match="found a list, expected a RetrievalData or a PairDataset"):
+        trainer.evaluate([splits["test"]])
 
 
 def test_fewer_pairs_than_a_batch_are_an_error(make_trainer, splits):

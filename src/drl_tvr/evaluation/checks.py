@@ -2,6 +2,7 @@
 
 import math
 
+from ..model.encoders import DRLBlockStack
 from ..model.modeling_drl import DRLModel
 from ..model.processing_drl import DRLProcessor
 
@@ -39,6 +40,45 @@ def check_processor(model: DRLModel, processor: DRLProcessor) -> None:
             raise ValueError(
                 f"The video processor has `{name}`: found {found[name]}, expected {expected[name]}, as the model's "
                 "configuration says."
+            )
+    check_sizes(model, processor)
+
+
+def check_sizes(model: DRLModel, processor: DRLProcessor) -> None:
+    """Refuse captions, videos and frames that are too large for the model, before any video is decoded.
+
+    Args:
+        model ([`DRLModel`]): The model.
+        processor ([`DRLProcessor`]): Its processor.
+
+    Raises:
+        `ValueError`: When the processor can make inputs that the model has no positions, pixels or entries for.
+    """
+    video_processor, text_config = processor.video_processor, model.config.text_config
+    limits = [
+        ("processor", "len(tokenizer)", len(processor.tokenizer), "text_config.vocab_size", text_config.vocab_size),
+        (
+            *("processor", "max_length", processor.max_length),
+            *("text_config.max_position_embeddings", text_config.max_position_embeddings),
+        ),
+    ]
+    for module in (model.temporal_encoder, model.cross_transformer):
+        if isinstance(module, DRLBlockStack) and video_processor.max_frames is not None:
+            field = f"{module.config.base_config_key}.max_position_embeddings"
+            most = module.config.max_position_embeddings - module.num_text_tokens
+            limits.append(("video processor", "max_frames", video_processor.max_frames, field, most))
+    for owner, name, found, field, most in limits:
+        if found > most:
+            raise ValueError(f"The {owner} has `{name}`: found {found}, expected at most {most} by `{field}`.")
+    image_size = model.config.vision_config.image_size
+    cropped = video_processor.do_center_crop
+    name = "crop_size" if cropped else "size"
+    sides = dict(getattr(video_processor, name)) if cropped or video_processor.do_resize else {}
+    for side, pixels in sides.items():
+        if pixels is not None and pixels != image_size:
+            raise ValueError(
+                f"The video processor has `{name}`: found the {side} {pixels}, expected {image_size}, the model's "
+                "`vision_config.image_size`."
             )
 
 

@@ -4,7 +4,9 @@ import os
 import platform
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import transformers
@@ -21,6 +23,45 @@ TEMPLATE = Path(__file__).parent / "model_card.md.j2"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
+@dataclass(frozen=True)
+class TrainingFacts:
+    """Facts of a run that its arguments do not decide alone.
+
+    Args:
+        optimizer (`str`): Class of the optimiser, with its settings.
+        schedule (`str`): Schedule of the learning rates.
+        learning_rates (`str`): Peak learning rates of the parts of the model.
+        batch_size (`int`): Pairs per batch, over all processes.
+        autocast (`str`, *optional*): Type that the steps compute in, when it is not that of the weights.
+        dtype (`str`, *optional*, defaults to `"float32"`): Type of the weights.
+        trained (`str`, *optional*): Numbers of trained and of all parameters, when some are frozen.
+    """
+
+    optimizer: str
+    schedule: str
+    learning_rates: str
+    batch_size: int
+    autocast: str | None = None
+    dtype: str = "float32"
+    trained: str | None = None
+
+
+def planned_facts(args: TrainingArguments) -> TrainingFacts:
+    """Return what the arguments say, for a recipe that was not run yet."""
+    optimizer = "BertAdam" if args.official_optimizer else "AdamW" if args.optim.startswith("adamw") else args.optim
+    schedule = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
+    return TrainingFacts(
+        optimizer=f"{getattr(optimizer, 'value', optimizer)}, weight decay {args.weight_decay}",
+        schedule=f"{'official' if args.official_optimizer else schedule} schedule, warm-up {args.warmup_steps}",
+        learning_rates=(
+            f"{args.learning_rate} new modules, {args.clip_learning_rate} CLIP towers, "
+            f"{args.logit_scale_learning_rate} logit scale"
+        ),
+        batch_size=args.per_device_train_batch_size,
+        autocast="bfloat16" if args.bf16 else "float16" if args.fp16 else None,
+    )
+
+
 def make_model_card(
     name: str,
     config: DRLConfig,
@@ -28,9 +69,11 @@ def make_model_card(
     result: EvaluationResult,
     *,
     state: TrainerState | None = None,
+    facts: TrainingFacts | None = None,
     train_seconds: float | None = None,
     cost: ModelCost | None = None,
     finetuned_from: str | None = None,
+    finetuned_part: Literal["towers", "model"] = "towers",
     license: str | None = None,
     tags: Sequence[str] = (),
 ) -> ModelCard:
@@ -47,9 +90,12 @@ def make_model_card(
             `chosen_on` of `model`, the split that chose the checkpoint.
         state (`TrainerState`, *optional*): State of the Trainer after training; without it, the card says that the
             recipe was not trained.
+        facts ([`~hub.TrainingFacts`], *optional*): Facts of the run; by default what the arguments say.
         train_seconds (`float`, *optional*): Duration of the training.
         cost ([`~hub.ModelCost`], *optional*): Cost of the model, from [`~hub.measure_cost`].
         finetuned_from (`str`, *optional*): Checkpoint that training started from, a name on the Hub or a folder.
+        finetuned_part (`str`, *optional*, defaults to `"towers"`): What comes from it: the `"towers"`, from a CLIP
+            checkpoint, or all of the `"model"`, from a DRL model.
         license (`str`, *optional*): Licence of the weights, as the Hub spells it. Only a model that was trained from
             scratch on the bundled benchmark has one by default, because all of it comes from this package.
         tags (`Sequence[str]`, *optional*): More tags for the Hub.
@@ -84,11 +130,11 @@ def make_model_card(
     benchmark = Path(result.data["benchmark"]).stem
     if license is None and finetuned_from is None and benchmark == "moving-shapes":
         license = "apache-2.0"
-    if finetuned_from is not None and Path(finetuned_from).exists():
+    if finetuned_from is not None and (Path(finetuned_from).exists() or not HUB_ID.fullmatch(finetuned_from)):
         finetuned_from = Path(finetuned_from).resolve().name  # its place on this machine tells others nothing
     card_data = ModelCardData(
+        # No `pipeline_tag`: transformers has no pipeline that takes a text and a video.
         library_name="transformers",
-        pipeline_tag="feature-extraction",
         tags=list(dict.fromkeys(["text-video-retrieval", "video-retrieval", "drl", *tags])),
         license=license,
         base_model=finetuned_from if finetuned_from and HUB_ID.fullmatch(finetuned_from) else None,
@@ -106,12 +152,13 @@ def make_model_card(
         state=state,
         train_seconds=train_seconds,
         cost=cost,
-        clip=finetuned_from,
+        origin=finetuned_from,
+        part=finetuned_part,
+        facts=facts or planned_facts(args),
         license=license,
         directions=DIRECTIONS,
         metric_names=METRICS,
         zero_width=any("R@" in metric and low == high for metric, (low, high) in result.intervals.items()),
-        schedule=getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type),
         device=device_name(args.device),
         software=f"torch {torch.__version__}, transformers {transformers.__version__}",
     )
@@ -159,4 +206,4 @@ def device_name(device: torch.device) -> str:
     return f"CPU ({found[1].strip() if found else platform.machine()})"
 
 
-__all__ = ["make_model_card", "write_model_card"]
+__all__ = ["TrainingFacts", "make_model_card", "write_model_card"]

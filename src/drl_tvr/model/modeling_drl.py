@@ -148,6 +148,9 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
     )
     # Fields of the configuration that a CLIP checkpoint decides.
     CLIP_FIELDS = ("text_config", "vision_config", "projection_dim", "logit_scale_init_value")
+    # Where the weights, or only the CLIP towers, were loaded from; not saved, only for the model card.
+    loaded_from: str | None = None
+    towers_loaded_from: str | None = None
     # Prefixes of the parameters that come after the encoders.
     COMPARING_MODULES = ("logit_scale", "pair_mlp.", "cross_transformer.")
 
@@ -190,7 +193,8 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         Args:
             pretrained_model_name_or_path (`str` or `os.PathLike`): A `CLIPModel` checkpoint, folder or Hub name.
             hub_kwargs (`dict`, *optional*): Arguments of `from_pretrained` that say where the checkpoint is and how to
-                load it (`revision`, `token`, `cache_dir`, `dtype`, `attn_implementation`, ...).
+                load it (`revision`, `token`, `cache_dir`, `dtype`, `attn_implementation`, ...). Without `dtype`, the
+                weights are float32, in which they can be trained, whatever the checkpoint stores.
             config_fields: Fields of [`DRLConfig`].
 
         Returns:
@@ -204,7 +208,9 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         given = [f"`{name}`" for name in cls.CLIP_FIELDS if name in config_fields]
         if given:
             raise ValueError(f"{', '.join(given)}: found as an argument, expected the checkpoint's own to be used.")
-        hub_kwargs = hub_kwargs or {}
+        hub_kwargs = dict(hub_kwargs or {})
+        if "torch_dtype" not in hub_kwargs:  # the former name of `dtype`
+            hub_kwargs.setdefault("dtype", torch.float32)
         finding = ("revision", "token", "cache_dir", "subfolder", "local_files_only", "force_download", "proxies")
         location = {name: hub_kwargs[name] for name in finding if name in hub_kwargs}
         if cached_file(pretrained_model_name_or_path, CONFIG_NAME, **location) is None:
@@ -228,7 +234,17 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         for module in (model.temporal_encoder, model.cross_transformer):
             if isinstance(module, DRLBlockStack):
                 module.start_as(model.text_model)
+        model.loaded_from, model.towers_loaded_from = None, str(pretrained_model_name_or_path)
         return model
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *args, **kwargs):
+        """Load as [`~transformers.PreTrainedModel.from_pretrained`] does, and remember where from."""
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # with `output_loading_info=True`
+        if pretrained_model_name_or_path is not None:
+            model.loaded_from = str(pretrained_model_name_or_path)
+        return loaded
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the text tower's token embeddings, which FSDP asks for."""

@@ -6,6 +6,8 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 from transformers.training_args import OptimizerNames
 
+from ..evaluation.bootstrap import LOWER_IS_BETTER
+
 
 @dataclass
 class DRLTrainingArguments(TrainingArguments):
@@ -25,6 +27,7 @@ class DRLTrainingArguments(TrainingArguments):
     | `dataloader_drop_last` | `True` | every step has the same number of negatives |
     | `eval_strategy`, `save_strategy` | `"epoch"` | |
     | `load_best_model_at_end`, `metric_for_best_model` | `True`, `"t2v_R@1"` | chosen on `eval_dataset` |
+    | `greater_is_better` | what the metric says | `False` for MdR and MnR, the median and the mean rank |
     | `save_total_limit` | 2 | |
     | `official_optimizer` | `False` | the official code's BertAdam and schedule instead of AdamW and the cosine |
     | `logging_nan_inf_filter` | `False` | a loss that is not finite stops the run instead of being hidden in the log |
@@ -48,8 +51,9 @@ class DRLTrainingArguments(TrainingArguments):
         frame_cache_dir (`str`, *optional*): Folder of the stored frames; by default in the cache of `datasets`.
 
     Raises:
-        `ValueError`: For another `hub_strategy`, a negative learning rate, a chunk size below 1, or chunks with
-            DeepSpeed or a LOMO optimiser, which run the backward pass themselves.
+        `ValueError`: For another `hub_strategy`, a negative learning rate, a `greater_is_better` that is not the
+            metric's, a chunk size below 1, or chunks with DeepSpeed or a LOMO optimiser, which run the backward pass
+            themselves.
     """
 
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the new modules."})
@@ -71,7 +75,7 @@ class DRLTrainingArguments(TrainingArguments):
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best checkpoint."})
     metric_for_best_model: str = field(default="t2v_R@1", metadata={"help": "Metric of the best checkpoint."})
-    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether a higher metric is better."})
+    greater_is_better: bool | None = field(default=None, metadata={"help": "By default what the metric says."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints to keep."})
     logging_steps: float = field(default=50, metadata={"help": "Steps between logs."})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "Ignored: a non-finite loss stops the run."})
@@ -83,6 +87,7 @@ class DRLTrainingArguments(TrainingArguments):
     seed: int = field(default=0, metadata={"help": "Seed of initialisation and data order."})
 
     def __post_init__(self):
+        self.check_direction()
         super().__post_init__()
         if self.logit_scale_learning_rate is None:
             self.logit_scale_learning_rate = self.clip_learning_rate
@@ -105,6 +110,21 @@ class DRLTrainingArguments(TrainingArguments):
                 # The features of a chunk do not depend on the parameters that compare them, which get a gradient all
                 # the same.
                 self.ddp_find_unused_parameters = False
+
+    def check_direction(self) -> None:
+        """Set `greater_is_better` by the metric, and refuse the direction that would keep the worst checkpoint.
+
+        Raises:
+            `ValueError`: When `greater_is_better` contradicts `metric_for_best_model`.
+        """
+        is_rank = (self.metric_for_best_model or "").endswith(LOWER_IS_BETTER)
+        if self.greater_is_better is None:
+            self.greater_is_better = not is_rank
+        elif self.greater_is_better == is_rank:
+            raise ValueError(
+                f"`greater_is_better`: found {self.greater_is_better}, expected {not is_rank} for "
+                f"`metric_for_best_model={self.metric_for_best_model!r}`."
+            )
 
     def check_hub_strategy(self) -> None:
         """Refuse to push during training.

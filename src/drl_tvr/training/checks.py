@@ -1,19 +1,53 @@
-"""Check before a run that its batches can be made."""
+"""Check before a run that its arguments fit together: types, batches, and weights that steps can change."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
 
 from ..data.loading import PairDataset
 from ..data.records import RetrievalData
 from ..model.configuration_drl import DRLConfig
+from ..model.processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
+
+
+def check_types(args: Any, train_dataset: Any, eval_dataset: Any, processing_class: Any) -> None:
+    """Refuse arguments of [`DRLTrainer`] of another type, before anything else reads them.
+
+    Raises:
+        `TypeError`: When one of them is of another type.
+        `ValueError`: When there is no processor, or `eval_dataset` is a mapping without splits.
+    """
+    if processing_class is None:
+        raise ValueError("`processing_class`: found None, expected the DRLProcessor of captions and videos.")
+    if isinstance(eval_dataset, Mapping) and not eval_dataset:
+        raise ValueError("`eval_dataset`: found no splits, expected at least one.")
+    for name, value, expected in (
+        ("args", args, DRLTrainingArguments),
+        ("processing_class", processing_class, DRLProcessor),
+    ):
+        if not isinstance(value, expected):
+            raise TypeError(f"`{name}`: found a {type(value).__name__}, expected a {expected.__name__}.")
+    splits = {"train_dataset": train_dataset, "eval_dataset": eval_dataset}
+    splits = {name: split for name, split in splits.items() if split is not None}
+    if isinstance(eval_dataset, Mapping):
+        del splits["eval_dataset"]
+        splits |= {f"eval_dataset[{name!r}]": split for name, split in eval_dataset.items()}
+    for name, split in splits.items():
+        if not isinstance(split, RetrievalData | PairDataset):
+            raise TypeError(f"`{name}`: found a {type(split).__name__}, expected a RetrievalData or a PairDataset.")
 
 
 def check_batch_size(
     args: DRLTrainingArguments, train_dataset: RetrievalData | PairDataset | None, config: DRLConfig
 ) -> None:
-    """Refuse a split without a whole batch, or with a last batch that is too small for the decorrelation.
+    """Refuse a split without a whole batch, or batches that are too small for the decorrelation.
 
     Args:
         args ([`DRLTrainingArguments`]): Arguments of the run.
-        train_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): The split to train on.
+        train_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): The split to train on. A
+            decoded split is also searched for videos of one frame, of which a batch needs two.
         config ([`DRLConfig`]): Configuration of the model.
 
     Raises:
@@ -22,18 +56,46 @@ def check_batch_size(
     if train_dataset is None:
         return
     num_pairs, batch_size = len(train_dataset.captions), args.per_device_train_batch_size * args.world_size
-    one_row_per_pair = config.cdcr == "random" or config.compares_vectors
-    if not args.dataloader_drop_last and config.cdcr != "none" and one_row_per_pair and num_pairs % batch_size == 1:
-        raise ValueError(
-            f"`train_dataset`: found {num_pairs} pairs, expected a last batch of at least two for the decorrelation, "
-            f"but {num_pairs} pairs in batches of {batch_size} over all processes leave one. Set "
-            "`dataloader_drop_last=True`, or another batch size."
-        )
     if args.dataloader_drop_last and num_pairs < batch_size:
         raise ValueError(
             f"`train_dataset`: found {num_pairs} pairs, expected at least {batch_size}, one batch over all processes, "
             "because `dataloader_drop_last` leaves out smaller batches."
         )
+    last = 0 if args.dataloader_drop_last else num_pairs % batch_size
+    if (last or batch_size) > 1 or config.cdcr == "none" or config.interaction == "xti":
+        return
+    message = (
+        f"`train_dataset`: found {num_pairs} pairs, expected a last batch of at least two for the decorrelation{{}}, "
+        f"but {num_pairs} pairs in batches of {batch_size} over all processes leave one. Set "
+        "`dataloader_drop_last=True`, or another batch size."
+        if last
+        else "`per_device_train_batch_size`: found 1, expected at least 2 pairs for the decorrelation{}."
+    )
+    if config.cdcr == "random" or config.compares_vectors:
+        raise ValueError(message.format(""))
+    frames = train_dataset.videos.frames if isinstance(train_dataset, PairDataset) else ()
+    single = next((row for row, video in enumerate(frames) if len(video) == 1), None)
+    if single is not None:
+        video_id = train_dataset.data.videos["video_id"][single]
+        raise ValueError(message.format(f" of videos of one frame, as {video_id}"))
 
 
-__all__ = ["check_batch_size"]
+def check_weight_types(model: torch.nn.Module) -> None:
+    """Refuse to train parameters in half precision, which rounds most steps of the learning rates in use to 0.
+
+    Args:
+        model (`torch.nn.Module`): The model. Frozen parameters may have any type.
+
+    Raises:
+        `ValueError`: When a parameter that is to be trained has fewer bits than float32; the message names it.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and torch.finfo(parameter.dtype).bits < 32:
+            raise ValueError(
+                f"`model`: found {name} in {str(parameter.dtype).removeprefix('torch.')}, expected float32, because "
+                "steps of the learning rate would be rounded away. Load it with `dtype=torch.float32`, or call "
+                "`model.float()`; `bf16=True` of the arguments computes in bfloat16 all the same."
+            )
+
+
+__all__ = ["check_batch_size", "check_types", "check_weight_types"]

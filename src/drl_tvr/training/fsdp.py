@@ -4,8 +4,29 @@ import torch
 from accelerate.utils import FullyShardedDataParallelPlugin
 from torch.distributed.fsdp import MixedPrecisionPolicy, StateDictType
 from torch.distributed.tensor import DTensor
+from transformers import Trainer
 
 from ..model.modeling_drl import DRLModel
+
+
+def prepare_trainer(trainer: Trainer) -> None:
+    """Prepare a trainer for FSDP: see [`~training.fsdp.prepare_fsdp`].
+
+    Raises:
+        `ValueError`: For settings that FSDP cannot have, and gradient caching.
+        `TypeError`: When the model is in a wrapper, whose parts FSDP would shard one by one.
+    """
+    model, chunk_size = trainer.model, trainer.args.gradient_cache_chunk_size
+    if not isinstance(model, DRLModel):
+        raise TypeError(f"`model`: found a {type(model).__name__}, expected a DRLModel, which FSDP wraps itself.")
+    if chunk_size is not None:
+        raise ValueError(
+            f"`gradient_cache_chunk_size`: found {chunk_size}, expected None with FSDP, which counts the forward "
+            "passes."
+        )
+    prepare_fsdp(trainer.accelerator.state.fsdp_plugin)
+    # FSDP shards along the first dimension, which a scalar lacks; saving undoes this.
+    model.logit_scale = torch.nn.Parameter(model.logit_scale.detach().reshape(1))
 
 
 def prepare_fsdp(plugin: FullyShardedDataParallelPlugin) -> None:
@@ -50,4 +71,4 @@ def whole_model(model: DRLModel) -> DRLModel:
     return whole
 
 
-__all__ = ["prepare_fsdp", "whole_model", "whole_tensor"]
+__all__ = ["prepare_fsdp", "prepare_trainer", "whole_model", "whole_tensor"]

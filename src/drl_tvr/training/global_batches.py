@@ -2,9 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
+from transformers import Trainer
+from transformers.trainer_utils import seed_worker
 
 from ..data.loading import PairDataset, share_of
 
@@ -69,14 +73,51 @@ class ShareCollator:
         return {**self.collate(pairs), "num_pairs": len(items), "rows": rows}
 
 
-def with_own_seeds(loader: DataLoader) -> DataLoader:
-    """Give a loader that accelerate has prepared its own generator for the seeds of its workers.
+def make_train_loader(trainer: Trainer) -> DataLoader:
+    """Make the batches of a trainer: of every global batch, the share of this process.
 
-    The number of seeds depends on `persistent_workers` and on where a run was resumed; the random numbers of the model
-    must not depend on them.
+    The seeds of the workers come from a generator of the loader: how many are drawn depends on `persistent_workers`
+    and on where a run was resumed, which must not change the random numbers of the model.
+
+    Args:
+        trainer ([`DRLTrainer`]): The trainer.
+
+    Returns:
+        `torch.utils.data.DataLoader`: The loader, prepared by accelerate.
     """
+    args, pairs = trainer.args, trainer.train_dataset
+    batches = GlobalBatchSampler(
+        trainer._get_train_sampler(), trainer._train_batch_size, args.world_size, args.dataloader_drop_last
+    )
+    loader = DataLoader(
+        pairs,
+        batch_sampler=batches,
+        collate_fn=ShareCollator(trainer.data_collator, pairs),
+        num_workers=args.dataloader_num_workers,
+        pin_memory=args.dataloader_pin_memory and args.device.type == "cuda",
+        prefetch_factor=args.dataloader_prefetch_factor,
+        persistent_workers=args.dataloader_persistent_workers,
+        multiprocessing_context=args.dataloader_multiprocessing_context,
+        in_order=args.dataloader_in_order,
+        worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
+    )
+    loader = trainer.accelerator.prepare(loader)
     loader.base_dataloader.generator = torch.Generator()
+    seed_workers(loader, args.seed)
     return loader
 
 
-__all__ = ["GlobalBatchSampler", "ShareCollator", "with_own_seeds"]
+def seed_workers(loader: DataLoader, seed: int, epoch: int = 0, num_batches: int = 0) -> None:
+    """Seed the workers of a loader, so that no epoch and no resumed run repeats the numbers of another.
+
+    Args:
+        loader (`torch.utils.data.DataLoader`): From [`~training.global_batches.make_train_loader`].
+        seed (`int`): Seed of the run.
+        epoch (`int`, *optional*, defaults to 0): Epoch that begins.
+        num_batches (`int`, *optional*, defaults to 0): Batches of this epoch that a resumed run leaves out.
+    """
+    mixed = np.random.SeedSequence([seed, epoch, num_batches]).generate_state(1, np.uint64)
+    loader.base_dataloader.generator.manual_seed(int(mixed[0] >> 1))
+
+
+__all__ = ["GlobalBatchSampler", "ShareCollator", "make_train_loader", "seed_workers"]

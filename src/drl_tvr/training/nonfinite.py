@@ -10,6 +10,7 @@ from ..model.modeling_drl import DRLFeatures, DRLModel
 from .distributed import gather_objects
 from .fsdp import whole_model
 from .gradient_cache import join
+from .wrappers import find_drl_model
 
 
 NAMED = 5  # parameters that a message names
@@ -69,7 +70,7 @@ def explain_step(
     Returns:
         [`~training.nonfinite.NonFiniteError`]: The error to raise.
     """
-    model = whole_model(trainer.accelerator.unwrap_model(trainer.model))
+    model = whole_model(find_drl_model(trainer.model))
     batches = [real_pairs(trainer._prepare_inputs(batch)) for batch in batches]
     values = [{name: of_batches[i] for name, of_batches in parts.items()} for i in range(len(batches))]
     broken = [i for i, value in enumerate(values) if is_broken({name: [x] for name, x in value.items()}, None)]

@@ -4,13 +4,15 @@ import math
 from collections.abc import Callable
 
 import torch
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
-from ..model.modeling_drl import DRLModel
 from .arguments import DRLTrainingArguments
+from .wrappers import clip_parameter_names, find_drl_model, plain_name
 
 
 MAX_LOGIT_SCALE = math.log(100)
+# Parts of a model with a learning rate of their own, as the model card calls them.
+NEW, CLIP, LOGIT_SCALE = "new modules", "CLIP towers", "logit scale"
 
 
 class BertAdam(torch.optim.Optimizer):
@@ -84,34 +86,95 @@ class LogitScaleClamp(TrainerCallback):
     def on_optimizer_step(self, args, state, control, model=None, **kwargs):
         """Clamp the parameter."""
         with torch.no_grad():
-            model.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+            find_drl_model(model).logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+
+
+def make_optimizer(trainer: Trainer, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """Create AdamW, BertAdam or another optimiser on groups of the parameters.
+
+    Args:
+        trainer ([`DRLTrainer`]): Trainer whose arguments, or `optimizer_cls_and_kwargs`, say which one.
+        model (`torch.nn.Module`): A [`DRLModel`], or a module that wraps one.
+
+    Returns:
+        `torch.optim.Optimizer`: The optimiser.
+    """
+    args = trainer.args
+    decayed = {name for name in trainer.get_decay_parameter_names(model) if plain_name(name) != "logit_scale"}
+    if args.official_optimizer:
+        decayed = {name for name, _ in model.named_parameters() if "bias" not in name}
+        betas = (args.adam_beta1, args.adam_beta2)
+        make, settings = BertAdam, {"lr": args.learning_rate, "betas": betas, "eps": args.adam_epsilon}
+    elif trainer.optimizer_cls_and_kwargs is not None:
+        make, settings = trainer.optimizer_cls_and_kwargs
+    else:
+        make, settings = trainer.get_optimizer_cls_and_kwargs(args, model)
+    return make(parameter_groups(model, args, decayed), **settings)
+
+
+def parts_of_model(model: torch.nn.Module) -> dict[str, str]:
+    """Assign every parameter to the part of the model that has a learning rate of its own.
+
+    Args:
+        model (`torch.nn.Module`): A [`DRLModel`], or a module that wraps one.
+
+    Returns:
+        `dict[str, str]`: Parts by name of the parameter, as `model` names it.
+    """
+    parts = {**dict.fromkeys(clip_parameter_names(model), CLIP), "logit_scale": LOGIT_SCALE}
+    return {name: parts.get(plain_name(name), NEW) for name, _ in model.named_parameters()}
+
+
+def describe_rates(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> str:
+    """Describe the peak learning rate of every part of the model, by the groups of an optimiser.
+
+    Args:
+        model (`torch.nn.Module`): A [`DRLModel`], or a module that wraps one.
+        optimizer (`torch.optim.Optimizer`): Its optimiser, also one that other code created.
+
+    Returns:
+        `str`: The rates, with `frozen` for a part that the optimiser does not train.
+    """
+    rate_of = {
+        id(parameter): group.get("initial_lr", group["lr"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    rates: dict[str, set[float]] = {NEW: set(), CLIP: set(), LOGIT_SCALE: set()}
+    for name, part in parts_of_model(model).items():
+        rate = rate_of.get(id(model.get_parameter(name)))
+        rates[part] |= set() if rate is None else {rate}
+    return ", ".join(f"{' and '.join(map(str, sorted(found))) or 'frozen'} {part}" for part, found in rates.items())
 
 
 def parameter_groups(model: torch.nn.Module, args: DRLTrainingArguments, decayed: set[str]) -> list[dict]:
-    """Group parameters by learning rate and weight decay: new modules, CLIP and the logit scale.
+    """Group parameters by learning rate and weight decay: CLIP, the logit scale, and all others.
+
+    The others are the new modules, and what PEFT adds: adapters and `modules_to_save`.
 
     Args:
-        model ([`DRLModel`]): The model.
+        model (`torch.nn.Module`): A [`DRLModel`], or a module that wraps one.
         args ([`DRLTrainingArguments`]): Learning rates and weight decay.
-        decayed (`set[str]`): Names of the parameters with weight decay.
+        decayed (`set[str]`): Names of the parameters with weight decay, as `model` names them.
 
     Returns:
         `list[dict]`: Groups for an optimiser.
     """
+    rates = {
+        NEW: args.learning_rate,
+        CLIP: args.clip_learning_rate,
+        LOGIT_SCALE: args.logit_scale_learning_rate,
+    }
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
+    for name, part in parts_of_model(model).items():
+        parameter = model.get_parameter(name)
         if parameter.requires_grad:
-            learning_rate = args.clip_learning_rate
-            if name == "logit_scale":
-                learning_rate = args.logit_scale_learning_rate
-            elif name.startswith(DRLModel.NEW_MODULES):
-                learning_rate = args.learning_rate
             weight_decay = args.weight_decay if name in decayed else 0.0
-            groups.setdefault((learning_rate, weight_decay), []).append(parameter)
+            groups.setdefault((rates[part], weight_decay), []).append(parameter)
     return [
         {"params": parameters, "lr": learning_rate, "weight_decay": weight_decay}
         for (learning_rate, weight_decay), parameters in groups.items()
     ]
 
 
-__all__ = ["BertAdam", "LogitScaleClamp", "official_schedule", "parameter_groups"]
+__all__ = ["BertAdam", "LogitScaleClamp", "describe_rates", "make_optimizer", "official_schedule", "parameter_groups"]

@@ -2,13 +2,14 @@
 
 import os
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer
-from transformers.trainer_utils import seed_worker, sort_checkpoints, speed_metrics
+from transformers.trainer_utils import sort_checkpoints, speed_metrics
 
 from ..data.loading import PairDataset, RetrievalCollator, decode_split, raise_worker_error
 from ..data.records import RetrievalData
@@ -18,6 +19,7 @@ from ..evaluation.results import EvaluationResult
 from ..model.modeling_drl import DRLFeatures, DRLModel
 from ..model.processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
+from .best_metric import split_that_chooses
 from .checkpointing import (
     INCOMPLETE,
     STATE_FILE,
@@ -32,17 +34,19 @@ from .checkpointing import (
     put_in_place,
     rotate,
 )
-from .checks import check_batch_size
+from .checks import check_batch_size, check_types, check_weight_types
 from .distributed import gather_objects, in_any_process, in_first_process
-from .fsdp import prepare_fsdp, whole_model, whole_tensor
-from .global_batches import GlobalBatchSampler, ShareCollator, with_own_seeds
+from .fsdp import prepare_trainer, whole_model, whole_tensor
+from .global_batches import make_train_loader, seed_workers
 from .global_loss import both_sides, first_items, loss_of_features
 from .gradient_cache import GradientCache
 from .nonfinite import explain_step, is_broken
-from .optimization import BertAdam, LogitScaleClamp, official_schedule, parameter_groups
+from .optimization import LogitScaleClamp, make_optimizer, official_schedule
 from .output_folder import check_one_disk, hold_folder
-from .publishing import publish, write_card
+from .publishing import publish, try_to_write_card, write_card
+from .refused_options import check_options
 from .run import end_with_launcher
+from .wrappers import find_drl_model, plain_name, without_parallel, without_wrapper
 
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "pixel_values_videos", "video_mask")
@@ -58,6 +62,8 @@ OVERRIDDEN_HOOKS = {
     "_init_training_state": (
         *("self", "max_steps", "num_update_steps_per_epoch", "num_train_epochs", "resume_from_checkpoint", "trial"),
     ),
+    "_load_best_model": ("self",),
+    "_load_from_checkpoint": ("self", "resume_from_checkpoint", "model"),
     "_run_epoch": (
         *("self", "model", "epoch", "train_dataloader", "steps_in_epoch", "num_update_steps_per_epoch", "trial"),
         *("ignore_keys_for_eval", "start_time", "resume_from_checkpoint", "epochs_trained"),
@@ -86,17 +92,18 @@ class DRLTrainer(Trainer):
         train_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): Pairs to train on. The videos
             of a [`RetrievalData`] are decoded once and stored.
         eval_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): Split that chooses the
-            checkpoint.
+            checkpoint; or several splits by name, whose metrics are then called `eval_NAME_t2v_R@1`.
         processing_class ([`DRLProcessor`]): Processor of captions and videos; saved with the model.
-        kwargs: Other arguments of `Trainer`.
+        kwargs: Other arguments of `Trainer`; `training/refused_options.py` lists those that are refused.
 
     Attributes:
         last_result ([`~evaluation.EvaluationResult`], *optional*): Result of the last evaluation after training.
         train_seconds (`float`, *optional*): Duration of a training that was not resumed.
 
     Raises:
-        `ValueError`: When the processor does not fit the model, a batch cannot be made, or arguments contradict.
-        `TypeError`: When a split is of another type.
+        `ValueError`: When the processor does not fit the model, a batch cannot be made, weights would be trained in
+            half precision, or an option would have no effect.
+        `TypeError`: When the model, a split or another argument is of another type.
 
     Example:
 
@@ -125,45 +132,45 @@ class DRLTrainer(Trainer):
         model: DRLModel,
         args: DRLTrainingArguments,
         train_dataset: RetrievalData | PairDataset | None = None,
-        eval_dataset: RetrievalData | PairDataset | None = None,
+        eval_dataset: RetrievalData | PairDataset | Mapping[str, RetrievalData | PairDataset] | None = None,
         processing_class: DRLProcessor | None = None,
         **kwargs,
     ):
-        if processing_class is None:
-            raise ValueError("`processing_class`: found None, expected the DRLProcessor of captions and videos.")
+        check_types(args, train_dataset, eval_dataset, processing_class)
+        check_options(args, kwargs)
         if args.n_gpu > 1:
             raise ValueError(
                 f"Found {args.n_gpu} GPUs in one process, expected one: each would see only a part of the batch. "
                 "Start one process per GPU: `accelerate launch`."
             )
-        check_batch_size(args, train_dataset, model.config)
-        check_processor(model, processing_class)
-        kwargs.setdefault("data_collator", RetrievalCollator(processing_class))
-        args.check_hub_strategy()  # `set_push_to_hub` sets another one by default
+        model = without_parallel(model)
+        check_weight_types(find_drl_model(model))
+        check_processor(find_drl_model(model), processing_class)
+        check_batch_size(args, train_dataset, find_drl_model(model).config)
+        split_that_chooses(args, eval_dataset)  # or a ValueError
+        kwargs["data_collator"] = kwargs.get("data_collator") or RetrievalCollator(processing_class)
         decode = partial(
             decode_split, video_processor=processing_class.video_processor, cache_dir=args.frame_cache_dir
         )
+        if isinstance(eval_dataset, Mapping):
+            decoded = {name: decode(split) for name, split in eval_dataset.items()}
+        else:
+            decoded = decode(eval_dataset)
         super().__init__(
             model=model,
             args=args,
             train_dataset=decode(train_dataset),
-            eval_dataset=decode(eval_dataset),
+            eval_dataset=decoded,
             processing_class=processing_class,
             **kwargs,
         )
+        check_batch_size(args, self.train_dataset, find_drl_model(model).config)
         # The model computes its loss without labels, and over a batch instead of a number of items.
         self.can_return_loss = True
         self.label_names = []
         self.model_accepts_loss_kwargs = False
         if self.is_fsdp_enabled:
-            if args.gradient_cache_chunk_size is not None:
-                raise ValueError(
-                    f"`gradient_cache_chunk_size`: found {args.gradient_cache_chunk_size}, expected None with FSDP, "
-                    "which counts the forward passes."
-                )
-            prepare_fsdp(self.accelerator.state.fsdp_plugin)
-            # FSDP shards along the first dimension, which a scalar lacks; `_save` undoes this.
-            model.logit_scale = torch.nn.Parameter(model.logit_scale.detach().reshape(1))
+            prepare_trainer(self)
         self.add_callback(LogitScaleClamp())
         self.last_result: EvaluationResult | None = None
         self.train_seconds: float | None = None
@@ -174,17 +181,8 @@ class DRLTrainer(Trainer):
 
     def create_optimizer(self, model=None) -> torch.optim.Optimizer:
         """Create AdamW or BertAdam on groups: new modules, CLIP and the logit scale, with and without weight decay."""
-        model = self.model if model is None else model
         if self.optimizer is None:
-            decayed = set(self.get_decay_parameter_names(model)) - {"logit_scale"}
-            if self.args.official_optimizer:
-                decayed = {name for name, _ in model.named_parameters() if "bias" not in name}
-                optimizer_class = BertAdam
-                betas = (self.args.adam_beta1, self.args.adam_beta2)
-                optimizer_kwargs = {"lr": self.args.learning_rate, "betas": betas, "eps": self.args.adam_epsilon}
-            else:
-                optimizer_class, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(self.args, model)
-            self.optimizer = optimizer_class(parameter_groups(model, self.args, decayed), **optimizer_kwargs)
+            self.optimizer = make_optimizer(self, self.model if model is None else model)
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
@@ -200,24 +198,7 @@ class DRLTrainer(Trainer):
         """Make batches of pairs; with several processes, the share of this process of every global batch."""
         if self.train_dataset is None:
             raise ValueError("`train_dataset`: found None, expected the split to train on.")
-        batches = GlobalBatchSampler(
-            self._get_train_sampler(), self._train_batch_size, self.args.world_size, self.args.dataloader_drop_last
-        )
-        loader = DataLoader(
-            self.train_dataset,
-            batch_sampler=batches,
-            collate_fn=ShareCollator(self.data_collator, self.train_dataset),
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=self.args.dataloader_pin_memory and self.args.device.type == "cuda",
-            prefetch_factor=self.args.dataloader_prefetch_factor,
-            persistent_workers=self.args.dataloader_persistent_workers,
-            multiprocessing_context=self.args.dataloader_multiprocessing_context,
-            in_order=self.args.dataloader_in_order,
-            worker_init_fn=partial(
-                seed_worker, num_workers=self.args.dataloader_num_workers, rank=self.args.process_index
-            ),
-        )
-        return with_own_seeds(self.accelerator.prepare(loader))
+        return make_train_loader(self)
 
     def encode(self, model: torch.nn.Module, inputs: dict) -> tuple[DRLFeatures, DRLFeatures]:
         """Encode the share of this process of a batch by one forward pass of the wrapped model.
@@ -244,7 +225,7 @@ class DRLTrainer(Trainer):
         compare = partial(loss_of_features, num_pairs=inputs.pop("num_pairs", None))
         inputs.pop("rows", None)
         if "features" in inputs:  # from a GradientCache
-            outputs = compare(self.model, *inputs["features"])
+            outputs = compare(find_drl_model(self.model), *inputs["features"])
         else:
             outputs = model(**inputs, compare=compare)
         for part in ("contrastive_loss", "cdcr_loss"):
@@ -263,10 +244,9 @@ class DRLTrainer(Trainer):
         with no_sync():
             features = {**inputs, "features": (cache.text, cache.video)}
             loss = super().training_step(model, features, num_items_in_batch)
-        # Unwrapping a compiled model would remove its wrapper for good, and the wrapper averages the gradients.
-        parameters = self.model.named_parameters()
         comparing = DRLModel.COMPARING_MODULES
-        cache.backward(no_sync, [parameter for name, parameter in parameters if name.startswith(comparing)])
+        parameters = find_drl_model(self.model).named_parameters()
+        cache.backward(no_sync, [value for name, value in parameters if plain_name(name).startswith(comparing)])
         return loss
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
@@ -299,25 +279,25 @@ class DRLTrainer(Trainer):
         if "loss" in logs and self._losses_summed:
             logs.update({part: round(x.item() / self._losses_summed, 4) for part, x in self._loss_sums.items()})
             self._loss_sums, self._losses_summed = {}, 0
-            logit_scale = whole_tensor(self.accelerator.unwrap_model(self.model).logit_scale)
+            logit_scale = whole_tensor(find_drl_model(self.model).logit_scale)
             logs["logit_scale"] = round(logit_scale.exp().item(), 3)
         super().log(logs, start_time)
 
     @raise_worker_error
     def evaluate(
         self,
-        eval_dataset: RetrievalData | PairDataset | None = None,
+        eval_dataset: RetrievalData | PairDataset | Mapping[str, RetrievalData | PairDataset] | None = None,
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
         """Evaluate the model on a split, as [`~evaluation.evaluate_model`] does.
 
         With several processes all must call this. Each encodes and scores its share, and all return the same metrics.
-        An evaluation after training leaves its result in `last_result`.
+        An evaluation after training leaves its result in `last_result`; of several splits, that of the last.
 
         Args:
-            eval_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): The split; by default the
-                `eval_dataset` of the trainer.
+            eval_dataset ([`RetrievalData`] or [`~data.loading.PairDataset`], *optional*): The split, or several by
+                name, whose names then follow the prefix; by default the `eval_dataset` of the trainer.
             ignore_keys (`list[str]`, *optional*): Not used; `Trainer` passes it.
             metric_key_prefix (`str`, *optional*, defaults to `"eval"`): Prefix of the names.
 
@@ -329,14 +309,17 @@ class DRLTrainer(Trainer):
         Raises:
             `ValueError`: When there is no split to evaluate.
         """
-        dataset = self.eval_dataset
-        if eval_dataset is not None:
-            video_processor = self.processing_class.video_processor
-            dataset = decode_split(eval_dataset, video_processor, self.args.frame_cache_dir)
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
         if dataset is None:
             raise ValueError("`eval_dataset`: found None here and in the trainer, expected the split to evaluate.")
+        if isinstance(dataset, Mapping):
+            metrics = {}
+            for name, split in dataset.items():
+                metrics.update(self.evaluate(split, ignore_keys, f"{metric_key_prefix}_{name}"))
+            return metrics
+        dataset = decode_split(dataset, self.processing_class.video_processor, self.args.frame_cache_dir)
         start_time = time.time()
-        model = whole_model(self.accelerator.unwrap_model(self.model))
+        model = whole_model(find_drl_model(self.model))
         was_training = model.training
         with self.accelerator.autocast():
             result = evaluate_model(
@@ -355,8 +338,9 @@ class DRLTrainer(Trainer):
         # A model scores higher when there are fewer videos than the benchmark has: counts belong to the metrics.
         counts = {name: result.data[name] for name in COUNT_FIELDS if result.data[name] is not None}
         metrics = {**result.metrics, **counts}
-        if isinstance(self.eval_dataset, PairDataset) and self.args.load_best_model_at_end:
-            metrics["chosen_on_test"] = float(self.eval_dataset.data.split == "test")
+        chooses = split_that_chooses(self.args, self.eval_dataset)
+        if chooses is not None:
+            metrics["chosen_on_test"] = float(chooses.split == "test")
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         metrics.update(speed_metrics(metric_key_prefix, start_time, num_samples=len(dataset.videos)))
         self.log(metrics)
@@ -408,7 +392,7 @@ class DRLTrainer(Trainer):
                 lock.release()
         self.last_result = None
         self.train_seconds = None if resume_from_checkpoint else output.metrics.get("train_runtime")
-        self.create_model_card()
+        try_to_write_card(self)
         return output
 
     def create_model_card(self, **kwargs) -> None:
@@ -430,6 +414,7 @@ class DRLTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         with as_checkpoint_error(temporary, folder / "model"):
             super().save_model(str(temporary), _internal_call=True)
+            (temporary / "README.md").unlink(missing_ok=True)  # PEFT's own card
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 put_files_in_place(temporary, folder)
@@ -437,13 +422,24 @@ class DRLTrainer(Trainer):
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        """Load the weights of a checkpoint into the model itself."""
+        with without_wrapper(self):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self):
+        """Load the weights of the best checkpoint into the model itself."""
+        with without_wrapper(self):
+            super()._load_best_model()
+
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """Save the logit scale as a scalar, also after FSDP, and the arguments without the token."""
+        """Save the model itself, the logit scale as a scalar, also after FSDP, and the arguments without the token."""
         if state_dict is not None and "logit_scale" in state_dict:
             state_dict = {**state_dict, "logit_scale": state_dict["logit_scale"].reshape(())}
         token, self.args.hub_token = self.args.hub_token, None
         try:
-            super()._save(output_dir, state_dict)
+            with without_wrapper(self):
+                super()._save(output_dir, state_dict)
         finally:
             self.args.hub_token = token
 
@@ -499,6 +495,9 @@ class DRLTrainer(Trainer):
         if stopped or self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
         else:
+            epoch, is_first = kwargs["epoch"], kwargs["epoch"] == kwargs["epochs_trained"]
+            num_batches = kwargs["steps_trained_in_current_epoch"] if is_first else 0
+            seed_workers(kwargs["train_dataloader"], self.args.seed, epoch, num_batches)
             super()._run_epoch(*args, **kwargs)
 
     def _finalize_training(self, trial, num_train_samples, start_time):

@@ -1,0 +1,53 @@
+"""Run a training script by its command line: errors of the user are one line, and no traceback."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from ..hub import PublishError
+from .arguments import DRLTrainingArguments
+from .recipe import Recipe, RunOptions, parse_recipe
+
+
+# Exit codes.
+NOT_PUBLISHED, WRONG_COMMAND_LINE, INTERRUPTED = 1, 2, 130
+
+
+def run_script(
+    script: Callable[[Recipe, RunOptions, DRLTrainingArguments], None],
+    argv: Sequence[str] | None = None,
+    default: str | os.PathLike | None = None,
+) -> int:
+    """Read the command line, run a training script, and return its exit code.
+
+    Args:
+        script (`Callable`): Function of a recipe, the options and the arguments of a run.
+        argv (`Sequence[str]`, *optional*): The command line, without the name of the program.
+        default (`str` or `os.PathLike`, *optional*): See [`~training.recipe.parse_recipe`].
+
+    Returns:
+        `int`: 0; 1 when the finished model was not published; 2 for a wrong command line; 130 after Ctrl-C.
+    """
+    try:
+        recipe, options, args = parse_recipe(sys.argv[1:] if argv is None else argv, default)
+    except (ValueError, OSError, ImportError) as error:
+        say(f"error: {error}")
+        return WRONG_COMMAND_LINE
+    try:
+        script(recipe, options, args)
+    except PublishError as error:
+        say(f"error: {error}")
+        return NOT_PUBLISHED
+    except KeyboardInterrupt:
+        say(f"Interrupted. The same command goes on from the last checkpoint in {args.output_dir}, if there is one.")
+        return INTERRUPTED
+    return 0
+
+
+def say(message: str) -> None:
+    """Print a message as one line on standard error, in the first process only."""
+    if os.environ.get("RANK", "0") == "0":
+        print(" ".join(message.split()), file=sys.stderr)
+
+
+__all__ = ["run_script"]

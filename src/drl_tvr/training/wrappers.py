@@ -1,0 +1,101 @@
+"""Find a model, and the names of its parameters, inside `torch.compile`, PEFT and other wrappers."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from transformers import Trainer
+
+from ..model.modeling_drl import DRLModel
+
+
+# What wrappers add to the name of a parameter: `torch.compile`, DistributedDataParallel and DataParallel, checkpointed
+# modules, PEFT around a model, around a layer that it adapts, and around a module of `modules_to_save`.
+ADDED_PARTS = re.compile(
+    r"(?:^|(?<=\.))"
+    r"(?:_orig_mod|module|_fsdp_wrapped_module|_checkpoint_wrapped_module|base_model\.model|base_layer|original_module)\."
+)
+
+
+def find_drl_model(model: torch.nn.Module) -> DRLModel:
+    """Find the DRL model inside its wrappers.
+
+    Args:
+        model (`torch.nn.Module`): A [`DRLModel`], or a module that wraps one.
+
+    Returns:
+        [`DRLModel`]: The model; adapters stay in it.
+
+    Raises:
+        `TypeError`: When it is not a DRL model.
+    """
+    modules = model.modules() if isinstance(model, torch.nn.Module) else ()
+    found = next((module for module in modules if isinstance(module, DRLModel)), None)
+    if found is None:
+        raise TypeError(f"`model`: found a {type(model).__name__}, expected a DRLModel.")
+    return found
+
+
+def without_parallel(model: torch.nn.Module) -> torch.nn.Module:
+    """Remove DataParallel and DistributedDataParallel, since `Trainer` wraps the model as its processes need it."""
+    while isinstance(model, (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)):
+        model = model.module
+    return model
+
+
+@contextmanager
+def without_wrapper(trainer: Trainer) -> Iterator[None]:
+    """Let a trainer save or load what is inside the wrapper of its model: a [`DRLModel`] or the `PeftModel` around it.
+
+    `torch.compile` and other wrappers change the names of the weights, so `from_pretrained` would not find them.
+    """
+    wrapped = trainer.model
+    trainer.model = next(module for module in wrapped.modules() if hasattr(type(module), "save_pretrained"))
+    try:
+        yield
+    finally:
+        trainer.model = wrapped
+
+
+def plain_name(name: str) -> str:
+    """Remove what wrappers add to the name of a parameter.
+
+    Args:
+        name (`str`): Name of a parameter of a wrapped model.
+
+    Returns:
+        `str`: Name of the parameter in a [`DRLModel`]; a parameter of an adapter keeps a name of its own.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr.training.wrappers import plain_name
+
+    >>> plain_name("_orig_mod.module.logit_scale")
+    'logit_scale'
+    >>> plain_name("base_model.model.text_projection.base_layer.weight")
+    'text_projection.weight'
+    >>> plain_name("base_model.model.text_projection.lora_A.default.weight")
+    'text_projection.lora_A.default.weight'
+
+    ```"""
+    return ADDED_PARTS.sub("", name)
+
+
+def clip_parameter_names(model: torch.nn.Module) -> set[str]:
+    """Name the parameters that a CLIP checkpoint contains, but for the logit scale.
+
+    Args:
+        model (`torch.nn.Module`): A [`DRLModel`], or a module that wraps one.
+
+    Returns:
+        `set[str]`: Names in a [`DRLModel`] without adapters.
+    """
+    with torch.device("meta"):
+        plain = DRLModel(find_drl_model(model).config)
+    names = {name for name, _ in plain.named_parameters() if not name.startswith(DRLModel.NEW_MODULES)}
+    return names - {"logit_scale"}
+
+
+__all__ = ["clip_parameter_names", "find_drl_model", "plain_name", "without_parallel", "without_wrapper"]
