@@ -23,6 +23,7 @@ from .interaction import (
     weighted_token_wise_interaction,
 )
 from .losses import contrastive_loss
+from .own_files import LOCATION, check_weights_are_own
 from .pair_networks import DRLCrossTransformer, DRLPairMLP
 from .publishing import DRLPublishMixin
 from .tensors import at_least_float32, check_mask, without_autocast
@@ -90,6 +91,18 @@ class DRLPreTrainedModel(CLIPPreTrainedModel):
     base_model_prefix = "drl"
     main_input_name = "input_ids"
     input_modalities = ("video", "text")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
+        """Load a checkpoint from its own files, by `PreTrainedModel.from_pretrained`.
+
+        Raises:
+            `ValueError`: When the files name weights in another folder or repository.
+        """
+        if pretrained_model_name_or_path is not None:
+            location = {name: kwargs[name] for name in LOCATION if name in kwargs}
+            check_weights_are_own(pretrained_model_name_or_path, **location)
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module):
