@@ -26,7 +26,7 @@ from .losses import contrastive_loss
 from .own_files import LOCATION, check_weights_are_own
 from .pair_networks import DRLCrossTransformer, DRLPairMLP
 from .publishing import DRLPublishMixin
-from .tensors import at_least_float32, check_mask, without_autocast
+from .tensors import at_least_float32, check_mask, dtype_of, without_autocast
 
 
 logger = logging.get_logger(__name__)
@@ -319,7 +319,7 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
             255 * torch.tensor(values, device=pixels.device)[:, None, None]
             for values in (self.config.image_mean, self.config.image_std)
         )
-        return ((pixels - mean) / std).to(self.visual_projection.weight.dtype)
+        return ((pixels - mean) / std).to(dtype_of(self.vision_model))
 
     def _to_features(self, tokens: torch.Tensor, mask: torch.Tensor, token_weights: nn.Module | None) -> DRLFeatures:
         """Set the padding of `tokens` (num_items, num_tokens, dim) to 0 and weight the real tokens."""
