@@ -34,6 +34,60 @@ def test_unknown_fields_are_named():
         DRLConfig(temporal_config={"hidden_dropout": 0.1})
 
 
+FOREIGN_KEYS = {
+    "tie_word_embeddings": True,
+    "torchscript": False,
+    "_attn_implementation_autoset": True,
+    "_pre_quantization_dtype": None,
+    "tokenizer_class": "CLIPTokenizer",
+    "transformers.js_config": {},
+    "unsloth_version": "2025.1",
+}
+
+
+def test_keys_of_other_tools_in_a_file_are_ignored_with_a_warning(tmp_path: Path, caplog):
+    config = every_field_changed()
+    config.save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "config.json").read_text())
+    for part in (content, content["temporal_config"], content["cross_config"], content["text_config"]):
+        part.update(FOREIGN_KEYS)
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    with caplog.at_level("WARNING"):
+        for loaded in (DRLConfig.from_pretrained(tmp_path), AutoConfig.from_pretrained(tmp_path)):
+            assert declared(loaded) == declared(config)
+    assert "DRLConfig: ignored unknown keys of the file: _attn_implementation_autoset, " in caplog.text
+    assert "DRLTemporalConfig: ignored unknown keys" in caplog.text and "DRLCrossConfig: ignored" in caplog.text
+    loaded.save_pretrained(tmp_path)
+    assert not set(FOREIGN_KEYS) & set(json.loads((tmp_path / "config.json").read_text()))
+    with pytest.raises(ValueError, match="found the unknown field `unsloth_version`"):
+        DRLConfig(unsloth_version="2025.1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"projection_dim": "64"}, "projection_dim"),
+        ({"projection_dim": 64.0}, "projection_dim"),
+        ({"token_weight_depth": True}, "token_weight_depth"),
+        ({"interaction": 3}, "interaction"),
+        ({"cdcr_lambda": "0.1"}, "cdcr_lambda"),
+        ({"image_std": [0, 0, 0]}, "image_std"),
+        ({"image_std": "abc"}, "image_std"),
+        ({"image_mean": [float("nan")] * 3}, "image_mean"),
+        ({"temporal_config": 3}, "temporal_config"),
+        ({"temporal_config": {"hidden_size": "64"}}, "hidden_size"),
+        ({"text_config": {"hidden_size": "64"}}, "hidden_size"),
+    ],
+)
+def test_a_wrong_type_is_a_value_error_that_names_the_field(fields: dict, named: str, tmp_path: Path):
+    with pytest.raises(ValueError, match=named):
+        DRLConfig(**fields)
+    DRLConfig().save_pretrained(tmp_path)
+    if not isinstance(next(iter(fields.values())), dict):
+        with pytest.raises(ValueError, match=named):
+            DRLConfig.from_pretrained(tmp_path, **fields).validate()
+
+
 @pytest.mark.parametrize(
     ("field", "value", "choices"),
     [

@@ -11,6 +11,11 @@ from ..model.modeling_drl import DRLFeatures, DRLModel
 BLOCK_SIZE = 1024
 
 
+def input_device(model: DRLModel) -> torch.device:
+    """Return the device that inputs go to: an offloaded model's weights have none, and its hooks move inputs on."""
+    return torch.device("cpu") if model.device.type == "meta" else model.device
+
+
 @torch.no_grad()
 def encode_captions(model: DRLModel, batches: Iterable[dict], show_progress: bool = True) -> list[DRLFeatures]:
     """Encode texts, batch by batch.
@@ -23,8 +28,9 @@ def encode_captions(model: DRLModel, batches: Iterable[dict], show_progress: boo
     Returns:
         `list[DRLFeatures]`: One entry per batch, in order.
     """
+    device = input_device(model)
     return [
-        model.get_text_features(batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device))
+        model.get_text_features(batch["input_ids"].to(device), batch["attention_mask"].to(device))
         for batch in tqdm(batches, desc="Encoding captions", unit="batch", disable=not show_progress, leave=False)
     ]
 
@@ -41,8 +47,9 @@ def encode_videos(model: DRLModel, batches: Iterable[dict], show_progress: bool 
     Returns:
         `list[DRLFeatures]`: One entry per batch, in order.
     """
+    device = input_device(model)
     return [
-        model.get_video_features(batch["pixel_values_videos"].to(model.device), batch["video_mask"].to(model.device))
+        model.get_video_features(batch["pixel_values_videos"].to(device), batch["video_mask"].to(device))
         for batch in tqdm(batches, desc="Encoding videos", unit="batch", disable=not show_progress, leave=False)
     ]
 

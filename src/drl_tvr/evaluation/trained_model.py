@@ -3,7 +3,6 @@
 import os
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
 from ..model.modeling_drl import DRLModel
@@ -46,7 +45,7 @@ def load_trained(name_or_path: str | os.PathLike, device: str | torch.device = "
             ignore_mismatched_sizes=True,
             local_files_only=os.path.isdir(name_or_path),
         )
-    except (ValueError, RuntimeError, StrictDataclassError, SafetensorError) as error:
+    except (ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{name_or_path} cannot be loaded: {error}") from error
     for kind, found in (
         ("missing_keys", "missing"),

@@ -1,9 +1,15 @@
 """Configuration of a DRL model: two CLIP towers, a temporal encoder, an interaction and a regulariser."""
 
+import math
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
+
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 from transformers import CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from transformers.utils import logging
 
 
 INTERACTIONS = ("wti", "ti", "dp", "mlp", "xti")
@@ -17,6 +23,14 @@ HUB_FIELDS = (
     "output_attentions", "num_labels", "_commit_hash", "_name_or_path", "_attn_implementation_internal",
     "_experts_implementation_internal", "use_cache", "quantization_config", "per_layer_config",
 )  # fmt: skip
+# Those of them that a file may not set: each can name code in another repository.
+CALL_FIELDS = (
+    "attn_implementation", "experts_implementation", "_attn_implementation_internal",
+    "_experts_implementation_internal",
+)  # fmt: skip
+
+
+logger = logging.get_logger(__name__)
 
 
 def refuse_unknown_fields(name: str, fields: dict) -> None:
@@ -31,6 +45,51 @@ def refuse_unknown_fields(name: str, fields: dict) -> None:
         raise ValueError(f"{name}: found the unknown {'field' if len(unknown) == 1 else 'fields'} {fields}.")
 
 
+def known_fields(config_class: type[PreTrainedConfig], content: dict) -> dict:
+    """Keep the fields of a file that its configuration knows, and warn of the others.
+
+    Other tools and other versions of transformers write keys of their own to `config.json`.
+
+    Args:
+        config_class (`type`): The class of the configuration.
+        content (`dict`): The content of the file, or of its part for the class.
+
+    Returns:
+        `dict`: The known fields.
+    """
+    known = {field.name for field in fields(config_class)}.union(HUB_FIELDS).difference(CALL_FIELDS)
+    ignored = sorted(key for key in content if key not in known)
+    if ignored:
+        logger.warning(f"{config_class.__name__}: ignored unknown keys of the file: {', '.join(ignored)}.")
+    return {key: value for key, value in content.items() if key in known}
+
+
+def raise_value_errors(config_class: type[PreTrainedConfig]) -> type[PreTrainedConfig]:
+    """Decorate a `@strict` configuration so that its errors, also those of its towers, are `ValueError`s.
+
+    Args:
+        config_class (`type`): The class; it is changed.
+
+    Returns:
+        `type`: The same class.
+    """
+
+    def with_value_errors(method: Callable) -> Callable:
+        @wraps(method)
+        def call(self, *args, **kwargs):
+            try:
+                return method(self, *args, **kwargs)
+            except StrictDataclassError as error:
+                raise ValueError(f"{config_class.__name__}: {error.__cause__ or error}") from error
+
+        return call
+
+    for name in ("__init__", "__setattr__", "validate"):  # `from_pretrained(..., field=value)` sets fields one by one
+        setattr(config_class, name, with_value_errors(getattr(config_class, name)))
+    return config_class
+
+
+@raise_value_errors
 @strict
 class DRLTemporalConfig(PreTrainedConfig):
     r"""Configuration of the transformer over a video's frame tokens (`seqTransf` in the official code).
@@ -69,7 +128,11 @@ class DRLTemporalConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         refuse_unknown_fields(self.base_config_key, kwargs)
         super().__post_init__(**kwargs)
-        self.validate_blocks()
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs) -> "DRLTemporalConfig":
+        """Make a configuration from the content of a file; unknown keys are ignored with a warning."""
+        return super().from_dict(known_fields(cls, config_dict), **kwargs)
 
     def validate_blocks(self):
         """Part of `@strict`-powered validation."""
@@ -84,6 +147,7 @@ class DRLTemporalConfig(PreTrainedConfig):
             )
 
 
+@raise_value_errors
 @strict
 class DRLCrossConfig(DRLTemporalConfig):
     r"""Configuration of the cross transformer of `interaction="xti"`, over a text's vector and a video's frame tokens.
@@ -111,6 +175,7 @@ class DRLCrossConfig(DRLTemporalConfig):
             )
 
 
+@raise_value_errors
 @strict
 class DRLConfig(PreTrainedConfig):
     r"""Configuration of a [`DRLModel`].
@@ -150,7 +215,8 @@ class DRLConfig(PreTrainedConfig):
         initializer_factor (`float`, *optional*, defaults to 1.0): Scale of the initial projections, as in CLIP.
 
     Raises:
-        `ValueError`: When a field is unknown or invalid, or fields contradict each other.
+        `ValueError`: When a field is unknown or invalid, or fields contradict each other. Unknown keys of a file are
+            ignored with a warning, and are not saved again: other tools and other versions write keys of their own.
 
     Example:
 
@@ -184,8 +250,8 @@ class DRLConfig(PreTrainedConfig):
     cdcr_alpha_diagonal: int | float = 0.11
     cdcr_alpha_off_diagonal: int | float = 0.0
     logit_scale_init_value: int | float = 2.6592
-    image_mean: list[float] | tuple[float, ...] = tuple(OPENAI_CLIP_MEAN)
-    image_std: list[float] | tuple[float, ...] = tuple(OPENAI_CLIP_STD)
+    image_mean: list[int | float] | tuple[int | float, ...] = tuple(OPENAI_CLIP_MEAN)
+    image_std: list[int | float] | tuple[int | float, ...] = tuple(OPENAI_CLIP_STD)
     initializer_range: float = 0.02
     initializer_factor: int | float = 1.0
 
@@ -194,18 +260,22 @@ class DRLConfig(PreTrainedConfig):
         self.image_mean, self.image_std = list(self.image_mean), list(self.image_std)
         if self.projection_dim < 1:
             raise ValueError(f"`projection_dim`: found {self.projection_dim}, expected at least 1.")
-        try:
-            if self.temporal_config is None:
-                self.temporal_config = self._text_proportions()
-            if self.cross_config is None:
-                # 8 for any width in the official code; here the largest number up to 8 that divides the width.
-                heads = next(n for n in range(8, 0, -1) if self.projection_dim % n == 0)
-                self.cross_config = {**self._text_proportions(), "num_attention_heads": heads}
-            super().__post_init__(**kwargs)
-        except StrictDataclassError as error:  # from a tower, and not a ValueError
-            raise ValueError(str(error)) from error
-        # Called here too, since `@strict` wraps the errors of its validators in a type of its own.
-        self.validate_drl()
+        if self.temporal_config is None:
+            self.temporal_config = self._text_proportions()
+        if self.cross_config is None:
+            # 8 for any width in the official code; here the largest number up to 8 that divides the width.
+            heads = next(n for n in range(8, 0, -1) if self.projection_dim % n == 0)
+            self.cross_config = {**self._text_proportions(), "num_attention_heads": heads}
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict, **kwargs) -> "DRLConfig":
+        """Make a configuration from the content of a file; unknown keys are ignored with a warning."""
+        content = known_fields(cls, config_dict)
+        for name in ("temporal_config", "cross_config"):
+            if isinstance(content.get(name), dict):
+                content[name] = known_fields(cls.sub_configs[name], content[name])
+        return super().from_dict(content, **kwargs)
 
     @property
     def is_token_wise(self) -> bool:
@@ -247,10 +317,11 @@ class DRLConfig(PreTrainedConfig):
             value = getattr(self, field)
             if value not in choices:
                 raise ValueError(f"`{field}`: found {value!r}, expected one of {', '.join(map(repr, choices))}.")
-        if len(self.image_mean) != 3 or len(self.image_std) != 3 or min(self.image_std) <= 0:
+        is_finite = all(map(math.isfinite, [*self.image_mean, *self.image_std]))
+        if len(self.image_mean) != 3 or len(self.image_std) != 3 or not is_finite or min(self.image_std) <= 0:
             raise ValueError(
                 f"`image_mean`, `image_std`: found {self.image_mean} and {self.image_std}, expected 3 values each, "
-                "and values of `image_std` above 0."
+                "all finite, and those of `image_std` above 0."
             )
         for field in ("cdcr_lambda", "cdcr_alpha_diagonal", "cdcr_alpha_off_diagonal"):
             value = getattr(self, field)

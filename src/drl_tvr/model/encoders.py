@@ -77,6 +77,11 @@ class DRLBlockStack(CLIPPreTrainedModel):
                 f"`{self.config.base_config_key}.max_position_embeddings` is {positions}."
             )
 
+    def add_positions(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Add the learned positions to `hidden_states` (num_items, length, dim)."""
+        positions = torch.arange(hidden_states.shape[1], device=hidden_states.device)
+        return hidden_states + self.position_embedding(positions)
+
     def run_blocks(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Run the blocks on `hidden_states` (num_items, length, dim), where `mask` (num_items, length) is 1."""
         attention_mask = create_bidirectional_mask(
@@ -135,10 +140,8 @@ class DRLTemporalTransformer(DRLBlockStack):
         Raises:
             `ValueError`: When there are more frames than `max_position_embeddings`.
         """
-        num_frames = frame_tokens.shape[1]
-        self.check_num_frames(num_frames)
-        positions = self.position_embedding.weight[:num_frames]
-        return self.run_blocks(frame_tokens + positions, video_mask) + frame_tokens
+        self.check_num_frames(frame_tokens.shape[1])
+        return self.run_blocks(self.add_positions(frame_tokens), video_mask) + frame_tokens
 
 
 class DRLTemporalLSTM(nn.Module):

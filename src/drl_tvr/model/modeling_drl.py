@@ -23,9 +23,10 @@ from .interaction import (
     weighted_token_wise_interaction,
 )
 from .losses import contrastive_loss
+from .own_files import LOCATION, check_weights_are_own
 from .pair_networks import DRLCrossTransformer, DRLPairMLP
 from .publishing import DRLPublishMixin
-from .tensors import at_least_float32, check_mask, without_autocast
+from .tensors import at_least_float32, check_mask, dtype_of, without_autocast
 
 
 logger = logging.get_logger(__name__)
@@ -90,6 +91,18 @@ class DRLPreTrainedModel(CLIPPreTrainedModel):
     base_model_prefix = "drl"
     main_input_name = "input_ids"
     input_modalities = ("video", "text")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *model_args, **kwargs):
+        """Load a checkpoint from its own files, by `PreTrainedModel.from_pretrained`.
+
+        Raises:
+            `ValueError`: When the files name weights in another folder or repository.
+        """
+        if pretrained_model_name_or_path is not None:
+            location = {name: kwargs[name] for name in LOCATION if name in kwargs}
+            check_weights_are_own(pretrained_model_name_or_path, **location)
+        return super().from_pretrained(pretrained_model_name_or_path, *model_args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module):
@@ -322,7 +335,7 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
             255 * torch.tensor(values, device=pixels.device)[:, None, None]
             for values in (self.config.image_mean, self.config.image_std)
         )
-        return ((pixels - mean) / std).to(self.visual_projection.weight.dtype)
+        return ((pixels - mean) / std).to(dtype_of(self.vision_model))
 
     def _to_features(self, tokens: torch.Tensor, mask: torch.Tensor, token_weights: nn.Module | None) -> DRLFeatures:
         """Set the padding of `tokens` (num_items, num_tokens, dim) to 0 and weight the real tokens."""

@@ -9,6 +9,7 @@ from transformers.activations import ACT2FN
 
 from .configuration_drl import DRLCrossConfig
 from .encoders import DRLBlockStack
+from .tensors import dtype_of
 
 
 # Largest number of elements per block of pairs: 256 MiB in float32. In training, gradients and the states of
@@ -72,16 +73,18 @@ class DRLPairMLP(nn.Module):
         self, text_vectors: torch.Tensor, video_vectors: torch.Tensor, max_elements: int = MAX_ELEMENTS
     ) -> torch.Tensor:
         """Score `text_vectors` (num_texts, dim) with `video_vectors` (num_videos, dim): (num_texts, num_videos)."""
-        dim = text_vectors.shape[-1]
-        weight, bias = self.hidden.weight, self.hidden.bias
-        # The first layer is linear: each side passes once instead of once per pair.
-        of_text = nn.functional.linear(text_vectors.to(weight.dtype), weight[:, :dim], bias)
-        of_video = nn.functional.linear(video_vectors.to(weight.dtype), weight[:, dim:])
+        dim, dtype = text_vectors.shape[-1], dtype_of(self)
+        text_vectors, video_vectors = text_vectors.to(dtype), video_vectors.to(dtype)
+        # The first layer is linear: each side passes once, beside zeros, instead of once per pair. Its bias then comes
+        # twice. The layer is called, since hooks, adapters and quantisation work on the call.
+        of_text = self.hidden(nn.functional.pad(text_vectors, (0, dim)))
+        of_video = self.hidden(nn.functional.pad(video_vectors, (dim, 0)))
+        of_video = of_video - self.hidden(text_vectors.new_zeros(1, 2 * dim))
 
         def score_pairs(texts: torch.Tensor, videos: torch.Tensor) -> torch.Tensor:
             return self.score((of_text[texts] + of_video[videos]).relu()).squeeze(-1)
 
-        return score_in_blocks(score_pairs, len(of_text), len(of_video), 2 * dim, weight.device, max_elements)
+        return score_in_blocks(score_pairs, len(of_text), len(of_video), 2 * dim, of_text.device, max_elements)
 
 
 class DRLCrossTransformer(DRLBlockStack):
@@ -131,7 +134,7 @@ class DRLCrossTransformer(DRLBlockStack):
 
         def score_pairs(texts: torch.Tensor, videos: torch.Tensor) -> torch.Tensor:
             tokens = torch.cat([text_vectors[texts, None], frame_tokens[videos]], dim=1)
-            tokens = self.dropout(tokens + self.position_embedding.weight[:length])
+            tokens = self.dropout(self.add_positions(tokens))
             pooled = self.pooler_norm(self.run_blocks(tokens, mask[videos])[:, 0])
             return self.score(self.pooler_activation(self.pooler_dense(pooled))).squeeze(-1)
 

@@ -1,10 +1,14 @@
 """The processor: from captions and videos to the four inputs of [`DRLModel`]."""
 
+import os
+
+from transformers import PreTrainedTokenizerBase
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 from transformers.tokenization_utils_base import TextInput
 from transformers.video_utils import VideoInput
 
+from .own_files import LOCATION, load_tokenizer, read_processor_config
 from .publishing import DRLPublishMixin
 
 
@@ -42,6 +46,18 @@ class DRLProcessor(DRLPublishMixin, ProcessorMixin):
         self.max_length = max_length
         self.pad_to_max_length = pad_to_max_length
         super().__init__(video_processor, tokenizer)
+
+    @classmethod
+    def get_processor_dict(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs) -> tuple[dict, dict]:
+        """Read `processor_config.json`, but not the audio tokenizer of another repository that it may name."""
+        location = {name: kwargs.pop(name) for name in LOCATION if name in kwargs}
+        return read_processor_config(pretrained_model_name_or_path, **location), kwargs
+
+    @classmethod
+    def _load_tokenizer_from_pretrained(
+        cls, sub_processor_type: str, pretrained_model_name_or_path: str | os.PathLike, **kwargs
+    ) -> PreTrainedTokenizerBase:
+        return load_tokenizer(pretrained_model_name_or_path, **kwargs)
 
     @property
     def text_kwargs(self) -> dict:

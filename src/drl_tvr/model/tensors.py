@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 
 import torch
+from torch import nn
 from transformers.utils.generic import maybe_autocast
 
 
@@ -17,6 +18,11 @@ def at_least_float32(tensor: torch.Tensor) -> torch.Tensor:
         `torch.Tensor`: The same numbers, in float32 or float64.
     """
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def dtype_of(module: nn.Module) -> torch.dtype:
+    """Return the type that a module computes in: of its parameters, or float32 where quantisation packed them away."""
+    return next((parameter.dtype for parameter in module.parameters()), torch.float32)
 
 
 def without_autocast(method: Callable) -> Callable:
@@ -61,4 +67,4 @@ def check_mask(mask_name: str, mask: torch.Tensor, masked_name: str, shape: torc
         raise ValueError(f"`{mask_name}`: found only zeros in row {row}, expected at least one 1 per row.")
 
 
-__all__ = ["at_least_float32", "check_mask", "without_autocast"]
+__all__ = ["at_least_float32", "check_mask", "dtype_of", "without_autocast"]
