@@ -12,7 +12,8 @@ import torch
 from tqdm.auto import tqdm
 
 from ..files import installed_versions, usable_cores
-from ..model.video_decoding import VideoDecodeError, decode_video, sample_indices, usable_backend
+from ..model.video_decoding import VideoDecodeError, sample_indices, usable_backend
+from ..model.video_processing_drl import decode_for_training
 from ..terminal import format_sentences, format_table, printable
 from .targets import Video, find_target
 from .worker_pool import WorkerFailure, map_in_processes
@@ -98,7 +99,9 @@ def check_video(
     check = empty_check(video)
     began = time.monotonic()
     try:
-        frames, found = decode_video(check.path, fps, max_frames, check.start, check.end, backend, allow_truncated)
+        frames, found = decode_for_training(
+            check.path, fps, max_frames, check.start, check.end, backend, allow_truncated
+        )
     except VideoDecodeError as error:
         return replace(check, code=error.code, message=str(error), seconds=time.monotonic() - began)
     return replace(

@@ -7,9 +7,12 @@ a whole table: after one changed video or an interrupt, it would decode all of t
 """
 
 import contextlib
+import json
 import os
 import shutil
 import sys
+import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +29,7 @@ from transformers import BaseVideoProcessor
 from transformers.utils import logging
 
 from ..files import TEMPORARY_PREFIX, usable_cores, write_whole
+from ..model.video_decoding import VideoDecodeError
 from .frame_keys import describe_source, pixel_settings, stored_file, to_json
 from .worker_pool import WorkerFailure, map_in_processes
 
@@ -33,9 +37,13 @@ from .worker_pool import WorkerFailure, map_in_processes
 logger = logging.get_logger(__name__)
 
 LOCK_FOLDER = "locks"  # holds a lock for each file that is being written
-TIME_LIMIT = 1800  # seconds to decode one video, and to wait for another process that decodes it
+TIME_LIMIT = 1800  # seconds to decode clips of one video, and to wait for another process that decodes them
+CLIPS_AT_ONCE = 32  # clips of one video that are decoded in one pass; 64 frames of each take 0.3 GB
 # As the workers of a `DataLoader`: a process that starts anew would first import torch and transformers.
 START_METHOD = "fork" if sys.platform == "linux" else "forkserver"
+
+
+STORE_NOTES = ("frames", "crc32", "truncation")  # type and shape, checksum, why only a part of the video is there
 
 
 class FrameStoreError(OSError):
@@ -51,12 +59,13 @@ class StoredFrames(Sequence):
 
     def __init__(self, files: Sequence[Path]):
         self.files = files
+        self.verified: set[Path] = set()
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        """Map the frames of one video.
+        """Map the frames of one video, and compare them with their checksum the first time.
 
         Args:
             index (`int`): Row of the table.
@@ -66,17 +75,28 @@ class StoredFrames(Sequence):
             stay in this process.
 
         Raises:
-            `FrameStoreError`: When the file is gone or not whole.
+            `FrameStoreError`: When the file is gone, not whole or changed.
         """
         file = self.files[index]
         try:
             with safe_open(file, framework="pt") as stored:
-                return stored.get_tensor("frames")
+                defect = None if file in self.verified else find_defect(stored)
+                if defect is None:
+                    frames = stored.get_tensor("frames")
+                    if file not in self.verified and checksum(frames) != read_notes(stored)["crc32"]:
+                        defect = "pixels that do not fit their checksum"
         except (OSError, SafetensorError) as error:
             raise FrameStoreError(
                 f"{file}: found no whole file ({error}), expected stored frames. Run the same command again: it "
                 "decodes this video again."
             ) from error
+        if defect:
+            raise FrameStoreError(
+                f"{file}: found {defect}, expected frames as they were stored. Delete this file and run the same "
+                "command again: it decodes this video again."
+            )
+        self.verified.add(file)
+        return frames
 
 
 def load_frames(
@@ -145,16 +165,40 @@ def default_num_processes() -> int:
 
 
 def is_whole(file: Path, warn: bool = False) -> bool:
-    """Return whether a stored file is there and as long as its header says; its pixels are not read."""
+    """Return whether a stored file is there and holds what its header says; its pixels are not read."""
     try:
-        with safe_open(file, framework="pt"):
-            return True
+        with safe_open(file, framework="pt") as stored:
+            defect = find_defect(stored)
     except FileNotFoundError:
         return False
     except SafetensorError as error:
-        if warn:
-            logger.warning(f"{file}: found no whole file ({error}); it is decoded again.")
-        return False
+        defect = f"no whole file ({error})"
+    if defect and warn:
+        logger.warning(f"{file}: found {defect}; it is decoded again.")
+    return not defect
+
+
+def find_defect(stored: safe_open) -> str | None:
+    """Return what is wrong with the header of a stored file."""
+    if "frames" not in stored.keys():  # noqa: SIM118
+        return "no frames"
+    frames = stored.get_slice("frames")
+    found = [frames.get_dtype(), *frames.get_shape()]
+    try:
+        expected, _, _ = (read_notes(stored)[key] for key in STORE_NOTES)
+    except (ValueError, TypeError, KeyError):
+        return "frames without the notes of a store"
+    return None if found == expected else f"frames of {found} instead of {expected}"
+
+
+def read_notes(stored: safe_open) -> dict:
+    """Return the notes of a stored file: its source, and what `save_frames` adds."""
+    return json.loads((stored.metadata() or {}).get("clip", "null"))
+
+
+def checksum(frames: torch.Tensor) -> str:
+    """Return a checksum that finds damage on a disk."""
+    return f"{zlib.crc32(frames.numpy()):08x}"
 
 
 def warn_of_truncated(files: Sequence[Path], sources: Sequence[dict]) -> None:
@@ -162,7 +206,7 @@ def warn_of_truncated(files: Sequence[Path], sources: Sequence[dict]) -> None:
     parts = {}
     for file, source in zip(files, sources, strict=True):
         with safe_open(file, framework="pt") as stored:
-            reason = (stored.metadata() or {}).get("truncation")
+            reason = read_notes(stored)["truncation"]
         if reason:
             parts[source["path"]] = reason
     if parts:
@@ -176,23 +220,51 @@ def decode_missing(
     """Decode videos into their files, first those that no other process is decoding."""
     failure = None
     with tqdm(total=total, initial=total - len(sources), desc="Decoding videos", unit="video") as progress:
-        for lock_timeout in (0, TIME_LIMIT):
+        # Who waits for a lock holds no other one, so that no two processes wait for each other.
+        for lock_timeout, at_once in ((0, CLIPS_AT_ONCE), (TIME_LIMIT, 1)):
             decode = partial(decode_in_worker, video_processor=video_processor, lock_timeout=lock_timeout)
-            items = list(sources.items())
-            results = map_in_processes(decode, items, num_processes, lock_timeout + TIME_LIMIT, START_METHOD)
+            groups = group_clips(sources, at_once)
+            results = map_in_processes(decode, groups, num_processes, lock_timeout + TIME_LIMIT, START_METHOD)
             sources = {}
             with contextlib.closing(results):
-                for (file, source), outcome in zip(items, in_order(results), strict=True):
-                    if isinstance(outcome, Timeout) and lock_timeout == 0:
-                        sources[file] = source
-                    elif outcome is not None:
+                for clips, outcomes in zip(groups, in_order(results), strict=True):
+                    if isinstance(outcomes, WorkerFailure):
+                        outcomes = [outcomes] * len(clips)
+                    errors = []
+                    for (file, source), outcome in zip(clips.items(), outcomes, strict=True):
+                        if isinstance(outcome, Timeout) and lock_timeout == 0:
+                            sources[file] = source
+                        elif outcome is not None:
+                            errors.append(as_error(outcome, source))
+                        else:
+                            progress.update()
+                    if errors:
                         # A video that is left for the second round comes first in the table, so its error counts.
-                        failure = as_error(outcome, source)
+                        failure = errors[0]
                         break
-                    else:
-                        progress.update()
     if failure is not None:
         raise failure
+
+
+def group_clips(sources: dict[Path, dict], at_once: int) -> list[dict[Path, dict]]:
+    """Group clips of the same video, neighbours in time together.
+
+    Args:
+        sources (`dict[Path, dict]`): From `stored_file` and `describe_source`.
+        at_once (`int`): Largest number of clips of a group.
+
+    Returns:
+        `list[dict[Path, dict]]`: The groups; videos stay in order, and so do the clips within a group.
+    """
+    videos = defaultdict(list)
+    for file, source in sources.items():
+        videos[source["path"]].append(file)
+    groups = []
+    for files in videos.values():
+        places = sorted(range(len(files)), key=lambda place: sources[files[place]]["start"] or 0.0)
+        for first in range(0, len(files), at_once):
+            groups.append({files[place]: sources[files[place]] for place in sorted(places[first : first + at_once])})
+    return groups
 
 
 def in_order(results: Iterable[tuple[int, Any]]) -> Iterator[Any]:
@@ -224,46 +296,79 @@ def as_error(outcome: Exception | WorkerFailure, source: dict) -> Exception:
 
 
 def decode_in_worker(
-    item: tuple[Path, dict], video_processor: BaseVideoProcessor, lock_timeout: float
-) -> Exception | None:
-    """Decode a video into its file, unless another process has just done so.
+    clips: dict[Path, dict], video_processor: BaseVideoProcessor, lock_timeout: float
+) -> list[Exception | None]:
+    """Decode clips of one video into their files, except those that another process decodes or has just decoded.
 
     Args:
-        item (`tuple[Path, dict]`): From `stored_file` and `describe_source`.
+        clips (`dict[Path, dict]`): From `group_clips`.
         video_processor ([`DRLVideoProcessor`]): Samples, resizes and crops.
-        lock_timeout (`float`): Seconds to wait for another process that is decoding the same video.
+        lock_timeout (`float`): Seconds to wait for another process that is decoding the same clip.
 
     Returns:
-        `Exception` or `None`: The error, which keeps its type on the way to the main process; `Timeout` when another
-        process is still decoding.
+        `list[Exception | None]`: For each clip the error, which keeps its type on the way to the main process;
+        `Timeout` when another process is still decoding.
     """
     torch.set_num_threads(1)  # the processes share the cores
-    file, source = item
+    outcomes: dict[Path, Exception] = {}
     try:
-        with FileLock(lock_file(file)).acquire(timeout=lock_timeout):
-            try:
+        with contextlib.ExitStack() as stack:
+            missing = {}
+            for file, source in clips.items():
+                try:
+                    stack.enter_context(FileLock(lock_file(file)).acquire(timeout=lock_timeout))
+                except Timeout as error:
+                    outcomes[file] = error
+                    continue
+                stack.callback(clear, file)
                 if not is_whole(file):
-                    decode_to_file(file, source, video_processor)
-            finally:
-                clear(file)
+                    missing[file] = source
+            outcomes |= decode_clips(missing, video_processor)
+    except OSError as error:
+        return [error] * len(clips)
+    return [outcomes.get(file) for file in clips]
+
+
+def decode_clips(clips: dict[Path, dict], video_processor: BaseVideoProcessor) -> dict[Path, Exception]:
+    """Decode clips of one video in one pass, or one by one up to the first clip that fails; return the errors."""
+    try:
+        decode_to_files(clips, video_processor)
+    except VideoDecodeError as error:
+        if len(clips) == 1:
+            return dict.fromkeys(clips, error)
     except (ValueError, OSError) as error:
-        return error
-    return None
+        return dict.fromkeys(clips, error)
+    else:
+        return {}
+    errors = {}
+    for file, source in clips.items():
+        errors |= (
+            dict.fromkeys([file], next(iter(errors.values())))
+            if errors
+            else decode_clips({file: source}, video_processor)
+        )
+    return errors
 
 
-def decode_to_file(file: Path, source: dict, video_processor: BaseVideoProcessor) -> None:
-    """Decode one video into its file.
+def decode_to_files(clips: dict[Path, dict], video_processor: BaseVideoProcessor) -> None:
+    """Decode clips of one video into their files.
 
     Raises:
-        `VideoDecodeError`: When it cannot be decoded.
-        `FrameStoreError`: When the file cannot be written, or the video changed since it was described.
+        `VideoDecodeError`: When one cannot be decoded.
+        `FrameStoreError`: When a file cannot be written, or the video changed since it was described.
     """
-    path, start, end = source["path"], source["start"], source["end"]
-    inputs = video_processor([path], start=start, end=end, do_rescale=False, do_normalize=False, return_metadata=True)
-    found = os.stat(path)
-    if (found.st_size, found.st_mtime_ns) != (source["size"], source["mtime_ns"]):
-        raise FrameStoreError(f"{path}: found that it changed during this run, expected no change. Run again.")
-    save_frames(file, source, inputs["pixel_values_videos"][0], inputs["video_metadata"][0].truncation)
+    if not clips:
+        return
+    sources = list(clips.values())
+    paths, start, end = ([source[key] for source in sources] for key in ("path", "start", "end"))
+    inputs = video_processor(paths, start=start, end=end, do_rescale=False, do_normalize=False, return_metadata=True)
+    found = os.stat(paths[0])
+    if any((found.st_size, found.st_mtime_ns) != (source["size"], source["mtime_ns"]) for source in sources):
+        raise FrameStoreError(f"{paths[0]}: found that it changed during this run, expected no change. Run again.")
+    for (file, source), pixels, metadata in zip(
+        clips.items(), inputs["pixel_values_videos"], inputs["video_metadata"], strict=True
+    ):
+        save_frames(file, source, pixels, metadata.truncation)
 
 
 def save_frames(file: Path, source: dict, pixels: torch.Tensor, truncation: str | None = None) -> None:
@@ -278,8 +383,10 @@ def save_frames(file: Path, source: dict, pixels: torch.Tensor, truncation: str 
     Raises:
         `FrameStoreError`: When it cannot be written.
     """
-    notes = {"clip": to_json(source)} | ({"truncation": truncation} if truncation else {})
-    content = save({"frames": pixels.contiguous()}, metadata=notes)
+    pixels = pixels.contiguous()
+    notes = {**source, "frames": ["U8", *pixels.shape], "crc32": checksum(pixels), "truncation": truncation}
+    # The order of several notes would be another each time.
+    content = save({"frames": pixels}, metadata={"clip": to_json(notes)})
     store = file.parent.parent
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

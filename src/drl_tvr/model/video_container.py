@@ -46,6 +46,8 @@ class PacketTable:
         frame_per_packet (`bool`): Whether every packet is known to give one frame with the same timestamp.
         for_torchcodec (`bool`): Whether torchcodec can tell the frames apart.
         truncation (`str`, *optional*): Why `packets` is only the readable part of the video.
+        keys (`tuple[tuple[int | None, int | None]]`): Timestamp and decoding time of each packet that is called a key
+            frame.
     """
 
     stream: int
@@ -56,6 +58,7 @@ class PacketTable:
     frame_per_packet: bool
     for_torchcodec: bool
     truncation: str | None = None
+    keys: tuple[tuple[int | None, int | None], ...] = ()
 
     def places(self) -> dict[int, int]:
         """Return the position in time of each timestamp; nothing unless `frame_per_packet`."""
@@ -164,7 +167,7 @@ def scan_video(source: str, name: str, allow_truncated: bool = False) -> PacketT
     """
     with open_video(source, name) as container:
         stream = select_stream(container, name)
-        packets, encrypted, damage, end = [], "enc_key_id" in stream.metadata, None, 0.0
+        packets, encrypted, damage, end, keys = [], "enc_key_id" in stream.metadata, None, 0.0, []
         try:
             for packet in container.demux([other for other in container.streams if other.type in ("video", "audio")]):
                 if packet.size and packet.pts is not None:
@@ -178,6 +181,8 @@ def scan_video(source: str, name: str, allow_truncated: bool = False) -> PacketT
                         packets = [p for p in packets if None in (p[0], packet.pts) or p[0] < packet.pts]
                         break
                     packets.append((packet.pts, packet.duration or 0))
+                    if packet.is_keyframe:
+                        keys.append((packet.pts, packet.dts))
         except av.FFmpegError as error:
             damage = f"an error after {len(packets)} frames ({error.strerror})"
         if not packets and damage is None:
@@ -221,6 +226,7 @@ def scan_video(source: str, name: str, allow_truncated: bool = False) -> PacketT
             and form != "avi"
             and not source.startswith(URL_PREFIXES),
             truncation=damage,
+            keys=tuple(keys),
         )
 
 
