@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from transformers import TrainerState
 from transformers.trainer_utils import sort_checkpoints
 
-from ..files import sync
+from ..files import free_space, sync
 
 
 INCOMPLETE = "incomplete-checkpoint"  # folder of files that are being written or deleted, beside the checkpoints
@@ -177,13 +177,6 @@ def what_failed(error: Exception, folder: Path) -> tuple[str, str]:
     if isinstance(error, OSError):
         return Path(error.filename).name if error.filename else begun, error.strerror or str(error)
     return begun, str(error).splitlines()[0]
-
-
-def free_space(folder: Path) -> str:
-    """Return the free space on the disk of a folder, or of its nearest parent that exists, in MB."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB"
 
 
 __all__ = ["TrainingCheckpointError", "best_checkpoint", "check_complete", "last_checkpoint"]

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch.utils.data import DataLoader, Sampler
+from transformers.trainer_utils import seed_worker
 
-from ..data.loading import PairDataset, share_of
+from ..data.loading import PairDataset, end_with_parent, share_of
 
 
 class GlobalBatchSampler(Sampler[list[int]]):
@@ -69,6 +70,12 @@ class ShareCollator:
         return {**self.collate(pairs), "num_pairs": len(items), "rows": rows}
 
 
+def begin_worker(worker_id: int, num_workers: int, rank: int) -> None:
+    """Seed a process that loads batches, as `Trainer` does, and let it end with its parent."""
+    end_with_parent()
+    seed_worker(worker_id, num_workers, rank)
+
+
 def with_own_seeds(loader: DataLoader) -> DataLoader:
     """Give a loader that accelerate has prepared its own generator for the seeds of its workers.
 
@@ -79,4 +86,4 @@ def with_own_seeds(loader: DataLoader) -> DataLoader:
     return loader
 
 
-__all__ = ["GlobalBatchSampler", "ShareCollator", "with_own_seeds"]
+__all__ = ["GlobalBatchSampler", "ShareCollator", "begin_worker", "with_own_seeds"]

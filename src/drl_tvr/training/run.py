@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 from ..evaluation.fingerprints import hash_weights
 from ..evaluation.results import EvaluationResult
-from ..files import TEMPORARY_PREFIX, write_whole
+from ..files import TEMPORARY_PREFIX, free_space, write_whole
 from .arguments import DRLTrainingArguments
 from .checkpointing import (
     CHECKPOINT_NAME,
@@ -21,7 +21,6 @@ from .checkpointing import (
     TrainingCheckpointError,
     clear_incomplete,
     discard,
-    free_space,
     is_complete,
     last_checkpoint,
 )

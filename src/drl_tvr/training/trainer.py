@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer
-from transformers.trainer_utils import seed_worker, sort_checkpoints, speed_metrics
+from transformers.trainer_utils import sort_checkpoints, speed_metrics
 
 from ..data.loading import PairDataset, RetrievalCollator, decode_split, raise_worker_error
 from ..data.records import RetrievalData
@@ -35,7 +35,7 @@ from .checkpointing import (
 from .checks import check_batch_size
 from .distributed import gather_objects, in_any_process, in_first_process
 from .fsdp import prepare_fsdp, whole_model, whole_tensor
-from .global_batches import GlobalBatchSampler, ShareCollator, with_own_seeds
+from .global_batches import GlobalBatchSampler, ShareCollator, begin_worker, with_own_seeds
 from .global_loss import both_sides, first_items, loss_of_features
 from .gradient_cache import GradientCache
 from .nonfinite import explain_step, is_broken
@@ -214,7 +214,7 @@ class DRLTrainer(Trainer):
             multiprocessing_context=self.args.dataloader_multiprocessing_context,
             in_order=self.args.dataloader_in_order,
             worker_init_fn=partial(
-                seed_worker, num_workers=self.args.dataloader_num_workers, rank=self.args.process_index
+                begin_worker, num_workers=self.args.dataloader_num_workers, rank=self.args.process_index
             ),
         )
         return with_own_seeds(self.accelerator.prepare(loader))
