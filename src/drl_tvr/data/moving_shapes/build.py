@@ -57,8 +57,8 @@ def build_moving_shapes(
         `Path`: `root`, which then holds `videos/*.mp4`, the annotations and the checksums.
 
     Raises:
-        `BenchmarkError`: When `root` holds something else, or the benchmark with other settings, or a rendering process
-            dies.
+        `BenchmarkError`: When `root` holds something else or the benchmark with other settings, or when a process that
+            renders dies.
         `OSError`: When a file cannot be written (on a full disk, for example); no partial file stays under its final
             name.
 
@@ -245,8 +245,8 @@ def render_clips(root: Path, scenes: list[Scene], seed: int, num_processes: int)
         for place, outcome in tqdm(results, total=len(scenes), desc="Rendering moving-shapes", unit="clip"):
             if isinstance(outcome, WorkerFailure):
                 raise BenchmarkError(
-                    f"{video_path(root, scenes[place])}: found that {outcome.message}, expected a clip. Finished clips "
-                    "are kept; run the same command again."
+                    f"{video_path(root, scenes[place])}: found that {outcome.message}, expected a clip. Finished "
+                    "clips are kept; run the same command again."
                 )
             if isinstance(outcome, OSError):
                 raise outcome
