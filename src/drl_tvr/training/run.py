@@ -19,9 +19,10 @@ from .checkpointing import (
     CHECKPOINT_NAME,
     INCOMPLETE,
     TrainingCheckpointError,
+    check_complete,
     clear_incomplete,
     discard,
-    is_complete,
+    is_checkpoint,
     last_checkpoint,
 )
 from .distributed import in_first_process
@@ -187,10 +188,12 @@ def resume_or_start(
     resume = args.resume_from_checkpoint
     if resume in ("true", "True"):
         resume, started_alike = last_checkpoint(folder) or str(folder / "checkpoint-*"), False
-    if resume is not None and not is_complete(resume):
-        raise TrainingCheckpointError(
-            f"`resume_from_checkpoint`: found {resume}, expected the folder of a complete checkpoint."
-        )
+    if resume is not None:
+        if not is_checkpoint(resume):
+            raise TrainingCheckpointError(
+                f"`resume_from_checkpoint`: found {resume}, expected the folder of a complete checkpoint."
+            )
+        check_complete(resume)
     if found is None:
         clear_run(folder)
     elif (differing or not started_alike) and (step := step_of(resume, folder)) is not None:
@@ -206,8 +209,9 @@ def resume_or_start(
     elif finished:
         logger.warning(f"{folder}: this run is finished; `overwrite_output_dir` starts it over.")
         return None, True
-    else:
-        resume = last_checkpoint(folder) or resume
+    elif (last := last_checkpoint(folder)) is not None:
+        check_complete(last)
+        resume = last
 
     write_json(folder / ARGUMENTS_FILE, arguments)
     write_json(folder / RECIPE_FILE, record)
