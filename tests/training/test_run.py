@@ -205,11 +205,30 @@ def test_an_option_that_a_new_version_of_transformers_has_refuses_no_run(begin, 
     assert begin() == (path, False)
 
 
-def test_a_recipe_that_is_not_json_is_named(begin, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{", "expected JSON"), ("[" * 100_000, "expected JSON"), ("[]", "found a list, expected a")],
+)
+@pytest.mark.parametrize("name", ["recipe.json", "training_args.json"])
+def test_a_recipe_that_is_not_json_is_named(name, content, said, begin, tmp_path):
     begin()
-    (tmp_path / "out" / "recipe.json").write_text("{")
-    with pytest.raises(ValueError, match="out/recipe.json: expected JSON"):
+    (tmp_path / "out" / name).write_text(content)
+    with pytest.raises(ValueError, match=f"out/{name}: {said}"):
         begin()
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "training_args.json"])
+@pytest.mark.parametrize("left", ["checkpoint-9", "model.safetensors", "test_results.json", "thesis.tex"])
+def test_a_run_without_its_recipe_is_refused_and_nothing_is_touched(name, left, begin, tmp_path):
+    out = tmp_path / "out"
+    begin()
+    make_checkpoints(out, 9) if left == "checkpoint-9" else (out / left).write_text("{}")
+    (out / name).unlink()
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for given in ({}, {"seed": 1}, {"overwrite": True}, {"resume_from_checkpoint": "true"}):
+        with pytest.raises(FileExistsError, match=f"out holds .* but no {name}, .* Nothing is touched; choose"):
+            begin(**given)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_a_run_that_is_finished_leaves_one_result_that_names_its_weights_and_data(tmp_path):

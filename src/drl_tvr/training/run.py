@@ -231,16 +231,18 @@ def claim_output_folder(folder: Path) -> None:
     """Refuse a folder that holds something other than a run.
 
     Raises:
-        `FileExistsError`: When the folder is a file, or is not empty and holds no earlier run.
+        `FileExistsError`: When the folder is a file, or is not empty and lacks a file by which it is an earlier run.
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"`output_dir`: found the file {folder}, expected a folder.")
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     others = [name for name in names if name not in (INCOMPLETE, LOCK_FILE) and not is_part_of_file(name)]
-    if others and ARGUMENTS_FILE not in others:
+    # A run that was killed while it began has written its arguments alone.
+    missing = [name for name in (ARGUMENTS_FILE, RECIPE_FILE) if not (folder / name).is_file()]
+    if missing and others not in ([], [ARGUMENTS_FILE]):
         raise FileExistsError(
-            f"`output_dir`: {folder} holds {others[0]!r} but no {ARGUMENTS_FILE}, so it is not an earlier run. Choose "
-            "an empty folder."
+            f"`output_dir`: {folder} holds {others[0]!r} but no {missing[0]}, so it is not an earlier run. Nothing is "
+            "touched; choose an empty folder."
         )
 
 
@@ -257,7 +259,7 @@ def read_run(folder: Path) -> tuple[dict, dict] | None:
         `tuple[dict, dict]`, *optional*: Both, or `None` when no run got as far as to write them.
 
     Raises:
-        `ValueError`: When a file is not JSON.
+        `ValueError`: When a file is not a JSON mapping.
     """
     found = []
     for name in (ARGUMENTS_FILE, RECIPE_FILE):
@@ -265,8 +267,11 @@ def read_run(folder: Path) -> tuple[dict, dict] | None:
             return None
         try:
             found.append(json.loads((folder / name).read_text(encoding="utf-8")))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{folder / name}: expected JSON ({error}). Choose another `output_dir`.") from error
+        if not isinstance(found[-1], dict):
+            kind = type(found[-1]).__name__
+            raise ValueError(f"{folder / name}: found a {kind}, expected a mapping. Choose another `output_dir`.")
     return tuple(found)
 
 
