@@ -257,9 +257,10 @@ def explain(
 
     check_picture_path(output)
     locate_video(video)
+    loaded = load_trained(model)
     processor = DRLProcessor.from_pretrained(model)
     processor.validate_inputs(text=[text])
-    explanation = explain_score(load_trained(model), processor, video, text, start=start, end=end)
+    explanation = explain_score(loaded, processor, video, text, start=start, end=end)
     plot_explanation(explanation, output)
     print(f"{format_explanation(explanation, terminal_width())}\n\nThe picture is in {output}.")
 

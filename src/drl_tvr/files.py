@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -91,6 +92,14 @@ def sync(path: str | os.PathLike) -> None:
         os.close(descriptor)
 
 
+def free_space(folder: str | os.PathLike) -> str:
+    """Return the free space on the disk of a folder, or of its nearest parent that exists, in MB."""
+    folder = Path(folder)
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB"
+
+
 def usable_cores() -> int:
     """Count the CPU cores that this process may use, which a container or a batch system can limit."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -107,4 +116,12 @@ def installed_versions(libraries: Iterable[str]) -> dict[str, str | None]:
     return versions
 
 
-__all__ = ["TEMPORARY_PREFIX", "check_output_file", "installed_versions", "sync", "usable_cores", "write_whole"]
+__all__ = [
+    "TEMPORARY_PREFIX",
+    "check_output_file",
+    "free_space",
+    "installed_versions",
+    "sync",
+    "usable_cores",
+    "write_whole",
+]

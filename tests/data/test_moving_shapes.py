@@ -1,5 +1,6 @@
 """The bundled benchmark: what its scenes promise, that its clips are real, and that a broken build is repaired."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -15,10 +16,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 
 from drl_tvr import BenchmarkError
-from drl_tvr.data.moving_shapes import build_moving_shapes
+from drl_tvr.data.moving_shapes import build, build_moving_shapes
 from drl_tvr.data.moving_shapes.render import COLOR_VALUES, render
 from drl_tvr.data.moving_shapes.scenes import (
     COLORS,
@@ -353,6 +355,14 @@ def build_code(root: Path, num_processes: int = 2) -> list[str]:
     return [sys.executable, "-c", f"{code}, num_processes={num_processes})"]
 
 
+def is_running(process: psutil.Process) -> bool:
+    """Whether a process has not ended; one that nobody has asked after is a zombie."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_a_build_killed_in_the_middle_is_finished_by_the_next(unbroken, tmp_path):
     root = tmp_path / "root"
     process = subprocess.Popen(build_code(root), start_new_session=True, stderr=subprocess.DEVNULL)
@@ -360,9 +370,16 @@ def test_a_build_killed_in_the_middle_is_finished_by_the_next(unbroken, tmp_path
         deadline = time.monotonic() + 60
         while not (clips := list(root.glob("videos/*.mp4"))) and time.monotonic() < deadline:
             time.sleep(0.005)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)  # its own group: it and its workers
+        workers = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
         process.wait()
+        deadline = time.monotonic() + 5
+        while running := [worker.pid for worker in workers if is_running(worker)]:
+            assert time.monotonic() < deadline, running
+            time.sleep(0.05)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its own group: it and its workers
     assert process.returncode == -signal.SIGKILL
     assert clips
     found, whole = digests(root), digests(unbroken)
@@ -415,6 +432,13 @@ def test_an_interrupted_first_write_does_not_stand_in_the_way(tmp_path, unbroken
     assert (tmp_path / "root" / "settings.json").read_bytes() == (unbroken / "settings.json").read_bytes()
 
 
+def test_a_renderer_that_dies_is_an_error_that_names_the_clip(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "render", lambda scene, seed: os.kill(os.getpid(), signal.SIGKILL))
+    said = r"videos/video0.mp4: found that its process died \(SIGKILL; .*Finished clips are kept; run the same command"
+    with pytest.raises(BenchmarkError, match=said):
+        build_moving_shapes(tmp_path / "root", **SMALL, num_processes=1)
+
+
 def limit_file_size() -> None:
     """No file of this process may pass 4,000 bytes: what a full disk is to one that writes clips."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -428,7 +452,9 @@ def test_a_full_disk_is_an_oserror_and_leaves_no_partial_file(root, unbroken):
     assert max(path.stat().st_size for path in (unbroken / "videos").iterdir()) > 4000
     done = subprocess.run(build_code(root, 1), preexec_fn=limit_file_size, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.rstrip().splitlines()[-1].startswith("OSError: [Errno 27]")
+    said = done.stderr.rstrip().splitlines()[-1]
+    assert said.startswith("OSError: [Errno 27]") and str(root) in said
+    assert "MB are free" in said and "make room, or choose another folder, and run the same command again" in said
     whole, found = digests(unbroken), digests(root)
     assert all(whole[name] == digest for name, digest in found.items())  # none partial, none temporary
     build_moving_shapes(root, **SMALL, num_processes=1)

@@ -82,7 +82,7 @@ def test_a_closed_iterator_leaves_no_process():
     assert not any(psutil.pid_exists(pid) for pid in pids)
 
 
-def start_script(tmp_path, guard='if __name__ == "__main__":', time_limit=600):
+def start_script(tmp_path, guard='if __name__ == "__main__":', start_method="forkserver"):
     """A script whose items hang and say so; without the package around the pool, it starts at once."""
     (tmp_path / "hangs.py").write_text(
         textwrap.dedent(
@@ -100,7 +100,7 @@ def start_script(tmp_path, guard='if __name__ == "__main__":', time_limit=600):
         "import signal\nfrom worker_pool import map_in_processes\nfrom hangs import hang\n"
         f"{guard}\n"
         "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # what a shell starts with & ignores it
-        f"    list(map_in_processes(hang, [1, 2, 3, 4], 2, {time_limit}))\n"
+        f"    list(map_in_processes(hang, [1, 2, 3, 4], 2, 600, {start_method!r}))\n"
     )
     # In a session of its own, as a terminal's Ctrl-C goes to all processes of the job.
     return subprocess.Popen(
@@ -113,8 +113,8 @@ def start_script(tmp_path, guard='if __name__ == "__main__":', time_limit=600):
     )
 
 
-def wait_until(holds):
-    deadline = time.monotonic() + 120
+def wait_until(holds, seconds=120):
+    deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -140,13 +140,15 @@ def test_an_interrupt_leaves_no_process(tmp_path, send):
     wait_until(lambda: not any(is_running(pid) for pid in pids))
 
 
-def test_a_killed_main_process_leaves_none_that_hangs(tmp_path):
-    script = start_script(tmp_path, time_limit=3)
+@pytest.mark.parametrize("start_method", ["fork", "forkserver"])
+def test_the_busy_processes_of_a_killed_main_process_end_at_once(start_method, tmp_path):
+    script = start_script(tmp_path, start_method=start_method)
     wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
-    workers = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    pids = [child.pid for child in psutil.Process(script.pid).children(recursive=True)]
+    assert {int(path.stem) for path in tmp_path.glob("*.pid")} <= set(pids)
     script.kill()
     script.communicate(timeout=60)
-    wait_until(lambda: not any(is_running(pid) for pid in workers))
+    wait_until(lambda: not any(is_running(pid) for pid in pids), seconds=5)
 
 
 def test_a_script_that_starts_itself_anew_is_an_error(tmp_path):

@@ -1,6 +1,7 @@
 """A model loads only when its checkpoint holds exactly the weights of its configuration."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -27,6 +28,46 @@ def test_a_whole_checkpoint_loads_as_it_was_saved(folder, make_tiny_model):
     model = load_trained(folder)
     assert not model.training
     torch.testing.assert_close(model.state_dict(), make_tiny_model().state_dict(), rtol=0, atol=0)
+
+
+def set_fields(**fields):
+    """Returns a function that changes a field of a part of config.json."""
+
+    def change(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        config["text_config"] |= fields
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return change
+
+
+def write(name: str, content: bytes):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (lambda folder: os.truncate(folder / "model.safetensors", 1000), "model.safetensors: found no whole file"),
+        (lambda folder: os.truncate(folder / "model.safetensors", 0), "model.safetensors: found no whole file"),
+        (write("model.safetensors", b"<html>404</html>"), "model.safetensors: found no whole file"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json: found no file"),
+        (write("config.json", b"{"), "config.json: found no JSON"),
+        (write("config.json", b"\xff"), "config.json: found no JSON"),
+        (write("config.json", b"[" * 100_000), "config.json: found no JSON"),
+        (write("config.json", b"[]"), "config.json: found a list, expected a mapping"),
+        (set_fields(num_hidden_layers=10**9), "config.json: `text_config.num_hidden_layers`: found more layers than"),
+        (
+            set_fields(num_hidden_layers=10**400),
+            "config.json: `text_config.num_hidden_layers`: found more layers than",
+        ),
+        (set_fields(vocab_size=10**11), "config.json: found a model of 3,200,000,"),
+    ],
+)
+def test_a_damaged_or_senseless_file_is_named_before_a_model_is_built(damage, found, folder):
+    damage(folder)
+    with pytest.raises((ValueError, OSError), match=re.escape(found)):
+        load_trained(folder)
 
 
 @pytest.mark.parametrize(

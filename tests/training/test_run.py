@@ -9,6 +9,7 @@ import pytest
 from drl_tvr import DRLTrainingArguments
 from drl_tvr.evaluation import EvaluationResult, ResultError, make_result
 from drl_tvr.training import TrainingCheckpointError
+from drl_tvr.training.checkpointing import write_list
 from drl_tvr.training.run import DECIDING_ARGUMENTS, AnotherRunError, Run, differences
 
 
@@ -30,7 +31,9 @@ def begin(tmp_path):
 def make_checkpoints(folder: Path, *steps: int) -> list[str]:
     for step in steps:
         (folder / f"checkpoint-{step}").mkdir(parents=True)
-        (folder / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+        for name in ("trainer_state.json", "optimizer.pt"):
+            (folder / f"checkpoint-{step}" / name).write_text("{}")
+        write_list(folder / f"checkpoint-{step}")
     return [str(folder / f"checkpoint-{step}") for step in steps]
 
 
@@ -94,6 +97,19 @@ def test_the_same_command_goes_on_from_the_last_complete_checkpoint(begin, tmp_p
     (tmp_path / "out" / "checkpoint-11").mkdir()
     for fields in ({}, {"save_total_limit": 7, "dataloader_num_workers": 3, "disable_tqdm": True}):
         assert begin(**fields) == (paths[1], False)
+
+
+def test_a_damaged_checkpoint_is_refused_before_anything_is_touched(begin, tmp_path):
+    begin()
+    paths = make_checkpoints(tmp_path / "out", 9, 10)
+    Path(paths[1], "optimizer.pt").write_text("{")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    for given in ({}, {"resume_from_checkpoint": "true"}, {"resume_from_checkpoint": paths[1], "seed": 1}):
+        with pytest.raises(TrainingCheckpointError, match="checkpoint-10/optimizer.pt: found 1 bytes, expected the 2"):
+            begin(**given)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+    assert begin(resume_from_checkpoint=paths[0]) == (paths[0], False)
+    assert names(tmp_path / "out") == {*FILES, "checkpoint-9"}
 
 
 def test_another_recipe_is_refused_by_the_fields_that_differ_and_nothing_is_touched(begin, tmp_path):
@@ -189,11 +205,30 @@ def test_an_option_that_a_new_version_of_transformers_has_refuses_no_run(begin, 
     assert begin() == (path, False)
 
 
-def test_a_recipe_that_is_not_json_is_named(begin, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{", "expected JSON"), ("[" * 100_000, "expected JSON"), ("[]", "found a list, expected a")],
+)
+@pytest.mark.parametrize("name", ["recipe.json", "training_args.json"])
+def test_a_recipe_that_is_not_json_is_named(name, content, said, begin, tmp_path):
     begin()
-    (tmp_path / "out" / "recipe.json").write_text("{")
-    with pytest.raises(ValueError, match="out/recipe.json: expected JSON"):
+    (tmp_path / "out" / name).write_text(content)
+    with pytest.raises(ValueError, match=f"out/{name}: {said}"):
         begin()
+
+
+@pytest.mark.parametrize("name", ["recipe.json", "training_args.json"])
+@pytest.mark.parametrize("left", ["checkpoint-9", "model.safetensors", "test_results.json", "thesis.tex"])
+def test_a_run_without_its_recipe_is_refused_and_nothing_is_touched(name, left, begin, tmp_path):
+    out = tmp_path / "out"
+    begin()
+    make_checkpoints(out, 9) if left == "checkpoint-9" else (out / left).write_text("{}")
+    (out / name).unlink()
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for given in ({}, {"seed": 1}, {"overwrite": True}, {"resume_from_checkpoint": "true"}):
+        with pytest.raises(FileExistsError, match=f"out holds .* but no {name}, .* Nothing is touched; choose"):
+            begin(**given)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_a_run_that_is_finished_leaves_one_result_that_names_its_weights_and_data(tmp_path):

@@ -28,7 +28,14 @@ from drl_tvr.training.output_folder import hold_folder
 
 FORK = multiprocessing.get_context("fork")
 STATES = ("optimizer.pt", "scheduler.pt")
-CHECKPOINT_FILES = {"model.safetensors", "rng_state.pth", "trainer_state.json", "tokenizer.json", *STATES}
+CHECKPOINT_FILES = {
+    "model.safetensors",
+    "rng_state.pth",
+    "trainer_state.json",
+    "tokenizer.json",
+    "files.json",
+    *STATES,
+}
 
 
 def die(*args) -> None:
@@ -277,6 +284,37 @@ def test_the_best_checkpoint_is_found_where_the_folder_was_moved_to(make_trainer
     assert (code, kind) == (1, "TrainingCheckpointError") and "its best checkpoint is neither at" in message
 
 
+def damage(file: Path) -> None:
+    """Flip one bit."""
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth"])
+def test_a_run_goes_on_from_no_checkpoint_that_lacks_a_file(name, make_trainer, unbroken, tmp_path):
+    folder = shutil.copytree(unbroken, tmp_path / "run")
+    (folder / "checkpoint-6" / name).unlink()
+    said = f"{folder / 'checkpoint-6' / name}: found no file, expected the one that was written. "
+    code, (kind, message, _) = in_child(make_trainer, folder)
+    assert (code, kind) == (1, "TrainingCheckpointError") and message.startswith(said)
+    assert f"Delete checkpoint-6 to go on from {folder / 'checkpoint-2'}." in message
+    shutil.rmtree(folder / "checkpoint-6")
+    assert in_child(make_trainer, folder)[0] == 0
+    assert_same_end(folder, unbroken)
+
+
+def test_a_damaged_best_checkpoint_is_never_loaded(make_trainer, unbroken, tmp_path):
+    """Neither when it is found at the beginning, nor when it happens meanwhile."""
+    before, meanwhile = (tmp_path / name / "checkpoint-2" / "model.safetensors" for name in ("before", "meanwhile"))
+    shutil.copytree(unbroken, tmp_path / "before")
+    damage(before)
+    for best, callbacks in ((before, []), (meanwhile, [At("on_step_end", 5, lambda: damage(meanwhile))])):
+        code, (kind, message, _) = in_child(make_trainer, best.parents[1], callbacks=callbacks)
+        assert (code, kind) == (1, "TrainingCheckpointError")
+        assert message.startswith(f"{best}: found another content than was written")
+
+
 def test_early_stopping_goes_on_with_the_patience_that_it_had(make_trainer, tmp_path):
     """Two evaluations without a better score, with a kill between them or at the end: as many steps as unbroken."""
 
@@ -420,7 +458,7 @@ def make_half(make_trainer) -> Callable:
     return lambda folder, **args: make_trainer(folder, per_device_train_batch_size=12, **args)
 
 
-def test_two_processes_of_which_one_is_killed_end_and_go_on(make_half, tmp_path):
+def test_two_processes_of_which_one_is_killed_end_and_go_on(make_half, tmp_path, capfd):
     """The second has written its random numbers, the first has not named the checkpoint yet."""
     unbroken, folder = tmp_path / "unbroken", tmp_path / "run"
     assert two_processes(make_half, unbroken) == [0, 0]
@@ -438,7 +476,14 @@ def test_two_processes_of_which_one_is_killed_end_and_go_on(make_half, tmp_path)
     codes = two_processes(make_half, folder, arrange=arrange)
     assert codes[0] != 0 and codes[1] == -signal.SIGKILL
     assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-2"]
+    random_state = folder / "checkpoint-2" / "rng_state_1.pth"
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= {path.name for path in (folder / "checkpoint-2").iterdir()}
+    content = random_state.read_bytes()
+    random_state.unlink()
+    capfd.readouterr()
+    assert two_processes(make_half, folder) == [1, 1]
+    assert capfd.readouterr().err.count(f"TrainingCheckpointError: {random_state}: found no file") == 2
+    random_state.write_bytes(content)
     assert two_processes(make_half, folder) == [0, 0]
     assert (folder / "model.safetensors").read_bytes() == (unbroken / "model.safetensors").read_bytes()
     for name in ("model.safetensors", "optimizer.pt", "rng_state_0.pth", "rng_state_1.pth"):

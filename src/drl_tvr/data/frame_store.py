@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +30,7 @@ from transformers.utils import logging
 from ..files import TEMPORARY_PREFIX, usable_cores, write_whole
 from ..model.video_decoding import VideoDecodeError
 from .frame_keys import describe_source, pixel_settings, stored_file, to_json
-from .worker_pool import WorkerFailure, map_in_processes
+from .worker_pool import START_METHOD, WorkerFailure, map_in_processes
 
 
 logger = logging.get_logger(__name__)
@@ -39,10 +38,6 @@ logger = logging.get_logger(__name__)
 LOCK_FOLDER = "locks"  # holds a lock for each file that is being written
 TIME_LIMIT = 1800  # seconds to decode clips of one video, and to wait for another process that decodes them
 CLIPS_AT_ONCE = 32  # clips of one video that are decoded in one pass; 64 frames of each take 0.3 GB
-# As the workers of a `DataLoader`: a process that starts anew would first import torch and transformers.
-START_METHOD = "fork" if sys.platform == "linux" else "forkserver"
-
-
 STORE_NOTES = ("frames", "crc32", "truncation")  # type and shape, checksum, why only a part of the video is there
 
 

@@ -14,6 +14,7 @@ from transformers import BaseVideoProcessor, ProcessorMixin
 
 from .frame_store import load_frames
 from .records import RetrievalData
+from .worker_pool import end_with_parent
 
 
 class DataLoaderWorkerError(OSError):
@@ -289,6 +290,7 @@ __all__ = [
     "RetrievalCollator",
     "VideoDataset",
     "decode_split",
+    "end_with_parent",
     "pad_frames",
     "raise_worker_error",
     "share_of",

@@ -8,7 +8,10 @@ import contextlib
 import functools
 import math
 import multiprocessing
+import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +22,8 @@ from typing import Any
 
 # Seconds to wait for a process to end. A stalled network disk can make it unkillable; it is then left to itself.
 GRACE_SECONDS = 5.0
+# As the workers of a `DataLoader`: a process that starts anew would first import torch and transformers.
+START_METHOD = "fork" if sys.platform == "linux" else "forkserver"
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ class Worker:
         # A fork copies our end too, and would never see it close.
         inherited = self.connection if start_method == "fork" else None
         self.process = context.Process(target=serve, args=(theirs, inherited, function, time_limit), daemon=True)
-        self.process.start()
+        with without_current_folder():
+            self.process.start()
         # Close our copy of the worker's end, so that the worker's death shows as the end of the connection.
         theirs.close()
 
@@ -108,12 +114,43 @@ class Worker:
         self.connection.close()
 
 
+@contextlib.contextmanager
+def without_current_folder() -> Iterator[None]:
+    """Keep the interpreters that `multiprocessing` starts from importing files of the current folder.
+
+    It starts them by `python -c`, which looks there first, also for modules of the standard library.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONSAFEPATH"]
+        if before is not None:
+            os.environ["PYTHONSAFEPATH"] = before
+
+
+def end_with_parent(worker_id: int | None = None) -> None:
+    """End this process, which `multiprocessing` started, as soon as its parent ends, also while it is busy.
+
+    Args:
+        worker_id (`int`, *optional*): Not used; a `DataLoader` passes it to its `worker_init_fn`.
+    """
+
+    def watch():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def serve(
     connection: Connection, inherited: Connection | None, function: Callable[[Any], Any], time_limit: float
 ) -> None:
     """Run a function on every item of a connection, until its other end is closed."""
     if inherited is not None:
         inherited.close()
+    end_with_parent()
     # Ctrl-C reaches every process of the terminal; the main one ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The kernel's own clock ends a process also while no Python code runs, and when the main process is gone.
@@ -146,7 +183,7 @@ def map_in_processes(
 
     A process that dies or exceeds the limit costs its item, and is replaced; `concurrent.futures` would give up all
     items at the first death, and has no limit per item. Closing the iterator, as an error does, ends the processes. If
-    this process is killed, each ends when its item is done.
+    this process is killed, they end at once.
 
     Args:
         function (`Callable`): Function to run; it and its results are picklable.
@@ -206,4 +243,4 @@ def map_in_processes(
             worker.stop()
 
 
-__all__ = ["WorkerFailure", "map_in_processes"]
+__all__ = ["START_METHOD", "WorkerFailure", "end_with_parent", "map_in_processes"]

@@ -10,7 +10,15 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..data.loading import CaptionDataset, PairDataset, RetrievalCollator, VideoDataset, decode_split, share_of
+from ..data.loading import (
+    CaptionDataset,
+    PairDataset,
+    RetrievalCollator,
+    VideoDataset,
+    decode_split,
+    end_with_parent,
+    share_of,
+)
 from ..data.records import RetrievalData
 from ..model.modeling_drl import DRLFeatures, DRLModel
 from ..model.processing_drl import DRLProcessor
@@ -48,7 +56,7 @@ class Share:
         """Make the batches of this process."""
         part = share_of(math.ceil(len(dataset) / batch_size), self.index, self.num_processes)
         rows = range(len(dataset))[part.start * batch_size : part.stop * batch_size]
-        return DataLoader(Subset(dataset, rows), batch_size, **loader_settings)
+        return DataLoader(Subset(dataset, rows), batch_size, worker_init_fn=end_with_parent, **loader_settings)
 
     def gather_features(self, batches: list[DRLFeatures], device: torch.device) -> list[DRLFeatures]:
         """Collect the encoded batches of all processes, in order."""

@@ -249,7 +249,10 @@ def picture(path: str | os.PathLike, num_axes: int, title: str) -> Iterator[Sequ
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("Pictures need matplotlib: `pip install drl-tvr[plots]`.") from error
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context():
+        # matplotlib reads a file `matplotlibrc` of the current folder, which may be one of data.
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
         figure = Figure(figsize=(4.6 * num_axes, 3.9), layout="constrained")
         axes = figure.subplots(1, num_axes, sharex=True, sharey=num_axes == 2)
         if title:

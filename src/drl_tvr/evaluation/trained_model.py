@@ -1,10 +1,16 @@
 """Load a trained model, and refuse a checkpoint that leaves weights at random."""
 
+import json
+import math
 import os
+from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
+from transformers.utils import CONFIG_NAME
 
+from ..model.configuration_drl import DRLConfig
 from ..model.modeling_drl import DRLModel
 
 
@@ -39,6 +45,8 @@ def load_trained(name_or_path: str | os.PathLike, device: str | torch.device = "
     except (RuntimeError, AssertionError) as error:  # torch without CUDA raises an AssertionError
         raise ValueError(f"`device`: found {device!r}, expected a device that torch can use: {error}.") from error
     try:
+        if os.path.isdir(name_or_path):
+            check_files(Path(name_or_path))
         model, report = DRLModel.from_pretrained(
             name_or_path,
             output_loading_info=True,
@@ -59,6 +67,55 @@ def load_trained(name_or_path: str | os.PathLike, device: str | torch.device = "
                 f"e.g. {example}), expected exactly the weights of config.json."
             )
     return model.to(device)
+
+
+def check_files(folder: Path) -> None:
+    """Refuse a folder whose configuration or weights are damaged, or whose model is far larger than its weights.
+
+    Args:
+        folder (`Path`): A checkpoint folder.
+
+    Raises:
+        `ValueError`: When a file is not what its name says, or the configuration describes too large a model.
+        `OSError`: When there is no config.json, or it cannot be read.
+    """
+    files, place = sorted(folder.glob("model*.safetensors")), folder / CONFIG_NAME
+    if not files:
+        return  # transformers says which file is missing
+    if not place.is_file():
+        raise FileNotFoundError(f"{place}: found no file, expected the configuration of a trained model.")
+    try:
+        config = json.loads(place.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place}: found no JSON ({error}), expected the configuration of a model.") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{place}: found a {type(config).__name__}, expected a mapping.")
+    shapes = [shape for file in files for shape in stored_shapes(file)]
+    # Layers are counted before any is built: 10**9 of them would take minutes and all memory.
+    for name, part in config.items():
+        number = part.get("num_hidden_layers") if isinstance(part, dict) else None
+        if isinstance(number, int) and number > len(shapes):
+            raise ValueError(
+                f"{place}: `{name}.num_hidden_layers`: found more layers than the {len(shapes)} weights of the folder."
+            )
+    with torch.device("meta"):
+        size = sum(weight.numel() for weight in DRLModel(DRLConfig.from_pretrained(folder)).parameters())
+    stored = sum(map(math.prod, shapes))
+    if size > 2 * stored:  # a few missing weights are named by `load_trained`
+        raise ValueError(f"{place}: found a model of {size:,} parameters, expected the {stored:,} of the weights.")
+
+
+def stored_shapes(file: Path) -> list[list[int]]:
+    """Return the shapes of the tensors in a safetensors file.
+
+    Raises:
+        `ValueError`: When the file is not whole.
+    """
+    try:
+        with safe_open(file, "pt") as stored:
+            return [stored.get_slice(name).get_shape() for name in stored.keys()]
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{file}: found no whole file ({error}), expected the weights of the model.") from error
 
 
 __all__ = ["load_trained"]

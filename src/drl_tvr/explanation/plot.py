@@ -41,8 +41,10 @@ def plot_explanation(explanation: ScoreExplanation, path: str | os.PathLike) -> 
     check_picture_path(path)
     import matplotlib
 
-    # A caption may hold $ and backslashes.
-    with matplotlib.rc_context({"text.usetex": False, "text.parse_math": False}):
+    with matplotlib.rc_context():
+        # matplotlib reads a file `matplotlibrc` of the current folder, which may be one of data.
+        matplotlib.rcdefaults()
+        matplotlib.rcParams["text.parse_math"] = False  # a caption may hold $ and backslashes
         draw_figure(explanation).savefig(path, dpi=DPI)
 
 

@@ -1,6 +1,9 @@
-"""Write checkpoints that are complete or absent: written aside, brought to the disk, then renamed."""
+"""Write checkpoints that are complete or absent, and refuse those that are not as they were written."""
 
 import errno
+import hashlib
+import json
+import math
 import os
 import re
 import shutil
@@ -8,15 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from transformers import TrainerState
 from transformers.trainer_utils import sort_checkpoints
+from transformers.utils import SAFE_WEIGHTS_NAME
 
-from ..files import sync
+from ..files import free_space, sync, write_whole
 
 
 INCOMPLETE = "incomplete-checkpoint"  # folder of files that are being written or deleted, beside the checkpoints
-STATE_FILE = "trainer_state.json"  # `Trainer` writes it last
+STATE_FILE = "trainer_state.json"  # the last file of `Trainer`
+LIST_FILE = "files.json"  # of a checkpoint, with the size and the checksum of each
 CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 # Error texts about a file that could not be written: of safetensors and tokenizers ("os error N"), and of torch's zip
 # writer. The other libraries raise an OSError.
@@ -27,13 +33,23 @@ class TrainingCheckpointError(OSError):
     """Error about a checkpoint that cannot be written or resumed from; the message names the file and what to do."""
 
 
-def is_complete(checkpoint: str | os.PathLike) -> bool:
-    """Return whether a folder holds a checkpoint that was written to its end, by this trainer or by `Trainer`."""
-    return (Path(checkpoint) / STATE_FILE).is_file()
+def is_checkpoint(folder: str | os.PathLike) -> bool:
+    """Return whether a folder looks like a checkpoint; only [`~training.checkpointing.check_complete`] reads it."""
+    return any((Path(folder) / name).is_file() for name in (STATE_FILE, LIST_FILE))
+
+
+def checkpoints_in(folder: str | os.PathLike) -> list[Path]:
+    """Find what looks like a checkpoint in a folder, the one with the most steps first."""
+    steps = {}
+    for path in Path(folder).glob("checkpoint-*"):
+        name = CHECKPOINT_NAME.fullmatch(path.name)
+        if name and is_checkpoint(path):
+            steps[int(name[1])] = path
+    return [steps[step] for step in sorted(steps, reverse=True)]
 
 
 def last_checkpoint(folder: str | os.PathLike) -> str | None:
-    """Find the complete checkpoint with the most steps.
+    """Find the checkpoint with the most steps. Training from it checks that it is whole.
 
     Args:
         folder (`str` or `os.PathLike`): The output folder of a run; it need not exist.
@@ -41,24 +57,140 @@ def last_checkpoint(folder: str | os.PathLike) -> str | None:
     Returns:
         `str`, *optional*: Its path, or `None` when there is none.
     """
-    steps = {}
-    for path in Path(folder).glob("checkpoint-*"):
-        name = CHECKPOINT_NAME.fullmatch(path.name)
-        if name and is_complete(path):
-            steps[int(name[1])] = str(path)
-    return steps[max(steps)] if steps else None
+    checkpoints = checkpoints_in(folder)
+    return str(checkpoints[0]) if checkpoints else None
+
+
+def files_of(checkpoint: Path) -> dict[str, Path]:
+    """Find the files of a checkpoint by their paths in it, without its list and hidden files."""
+    files = [path for path in checkpoint.rglob("*") if not path.is_dir() and not path.name.startswith(".")]
+    names = {path.relative_to(checkpoint).as_posix(): path for path in files}
+    return {name: names[name] for name in sorted(names) if name != LIST_FILE}
+
+
+def write_list(checkpoint: Path) -> None:
+    """Write the list of a checkpoint's files with their sizes and checksums, by which damage is found later.
+
+    It is the last file of a checkpoint: with several processes, one calls this when all have written theirs.
+
+    Args:
+        checkpoint (`Path`): The folder.
+    """
+    listed = {
+        name: {"size": file.stat().st_size, "sha256": sha256(file)} for name, file in files_of(checkpoint).items()
+    }
+    write_whole(checkpoint / LIST_FILE, json.dumps(listed, indent=1))
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file."""
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def find_damage(checkpoint: Path) -> str | None:
+    """Compare the files of a checkpoint with its list.
+
+    Args:
+        checkpoint (`Path`): The folder.
+
+    Returns:
+        `str`, *optional*: The first file that is damaged, what was found and what was expected; `None` when all are as
+        they were written.
+    """
+    place = checkpoint / LIST_FILE
+    if not place.is_file():
+        return f"{place}: found no file, expected the list of the checkpoint's files, which is written last."
+    try:
+        listed = {
+            name: (entry["size"], entry["sha256"])
+            for name, entry in json.loads(place.read_text(encoding="utf-8")).items()
+        }
+        found = files_of(checkpoint)
+        for name in sorted(listed.keys() | found.keys()):
+            place = checkpoint / name
+            if name not in found:
+                return f"{place}: found no file, expected the one that was written."
+            if name not in listed:
+                return f"{place}: found a file that is not in {LIST_FILE}, expected only those of the checkpoint."
+            if (size := place.stat().st_size) != listed[name][0]:
+                return f"{place}: found {size} bytes, expected the {listed[name][0]} that were written."
+        for name, place in found.items():
+            if sha256(place) != listed[name][1]:
+                return f"{place}: found another content than was written, by its SHA-256."
+    except OSError as error:
+        return f"{place}: found that it cannot be read ({error.strerror}), expected a file of the checkpoint."
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
+        return f"{place}: found an invalid list ({error!r}), expected that of the checkpoint's files."
+    return None
+
+
+def check_whole(checkpoint: str | os.PathLike) -> None:
+    """Refuse a checkpoint of which a file is not as it was written. All files are read, about 1 GB per second.
+
+    Args:
+        checkpoint (`str` or `os.PathLike`): The folder.
+
+    Raises:
+        `TrainingCheckpointError`: When a file is missing, damaged or foreign. The message names it, and what to delete
+            to go on from the newest checkpoint that is whole.
+    """
+    checkpoint = Path(checkpoint)
+    damage = find_damage(checkpoint)
+    if damage is None:
+        return
+    others = [path for path in checkpoints_in(checkpoint.parent) if path.name != checkpoint.name]
+    whole = next((path for path in others if find_damage(path) is None), None)
+    newer = others[: others.index(whole)] if whole else others
+    names = ", ".join(sorted(path.name for path in [checkpoint, *newer]))
+    goal = f"to go on from {whole}" if whole else "to begin at the first step: no other checkpoint there is whole"
+    raise TrainingCheckpointError(f"{damage} Delete {names} {goal}.")
 
 
 def check_complete(checkpoint: str | os.PathLike) -> None:
-    """Refuse a folder that is not a complete checkpoint.
+    """Refuse a folder from which a run cannot go on as if it had not ended.
+
+    Args:
+        checkpoint (`str` or `os.PathLike`): The folder.
 
     Raises:
-        `TrainingCheckpointError`: When it is not one.
+        `TrainingCheckpointError`: When it is not a checkpoint, when a file is missing, damaged or foreign, or when it
+            was written with `save_only_model`.
     """
-    if not is_complete(checkpoint):
+    if not is_checkpoint(checkpoint):
         raise TrainingCheckpointError(
             f"{checkpoint}: found no {STATE_FILE}, expected the folder of a complete checkpoint."
         )
+    check_whole(checkpoint)
+    if not any("optim" in name for name in files_of(Path(checkpoint))):
+        raise TrainingCheckpointError(
+            f"{checkpoint}: found no optimizer.pt, expected the state of the optimizer. It was written with "
+            "`save_only_model`, so a run cannot go on from it."
+        )
+
+
+def check_fits(checkpoint: str | os.PathLike, model: torch.nn.Module) -> None:
+    """Refuse a checkpoint of a model of another shape.
+
+    Args:
+        checkpoint (`str` or `os.PathLike`): A complete checkpoint.
+        model (`torch.nn.Module`): The model to go on with.
+
+    Raises:
+        `TrainingCheckpointError`: When a weight has another shape, for example for another vocabulary.
+    """
+    file = Path(checkpoint) / SAFE_WEIGHTS_NAME
+    if not file.is_file():
+        return
+    with safe_open(file, "pt") as stored:
+        found = {name: list(stored.get_slice(name).get_shape()) for name in stored.keys()}
+    for name, parameter in model.named_parameters():
+        expected = list(parameter.shape)
+        if math.prod(found.get(name, expected)) != math.prod(expected):  # FSDP makes a vector of a scalar
+            raise TrainingCheckpointError(
+                f"{file}: found `{name}` of shape {found[name]}, expected {expected}. It is a checkpoint of another "
+                "model; other captions, for example, give another vocabulary. Choose another `output_dir`."
+            )
 
 
 def best_checkpoint(checkpoint: str | os.PathLike) -> str | None:
@@ -76,13 +208,14 @@ def best_checkpoint(checkpoint: str | os.PathLike) -> str | None:
     recorded = TrainerState.load_from_json(os.path.join(checkpoint, STATE_FILE)).best_model_checkpoint
     if recorded is None:
         return None
-    best = Path(checkpoint).parent / Path(recorded).name
-    if not best.is_dir():
-        raise TrainingCheckpointError(
-            f"{checkpoint}: its best checkpoint is neither at {recorded} nor at {best}. Copy it there, or resume with "
-            "`load_best_model_at_end=False`."
-        )
-    return str(best)
+    beside = Path(checkpoint).parent / Path(recorded).name
+    for best in (beside, Path(recorded)):  # of a copied folder, both may exist
+        if best.is_dir():
+            return str(best)
+    raise TrainingCheckpointError(
+        f"{checkpoint}: its best checkpoint is neither at {recorded} nor at {beside}. Copy it there, or resume with "
+        "`load_best_model_at_end=False`."
+    )
 
 
 def clear_incomplete(folder: str | os.PathLike) -> None:
@@ -179,11 +312,11 @@ def what_failed(error: Exception, folder: Path) -> tuple[str, str]:
     return begun, str(error).splitlines()[0]
 
 
-def free_space(folder: Path) -> str:
-    """Return the free space on the disk of a folder, or of its nearest parent that exists, in MB."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB"
-
-
-__all__ = ["TrainingCheckpointError", "best_checkpoint", "check_complete", "last_checkpoint"]
+__all__ = [
+    "TrainingCheckpointError",
+    "best_checkpoint",
+    "check_complete",
+    "check_fits",
+    "check_whole",
+    "last_checkpoint",
+]

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import Trainer
 from transformers.trainer_utils import seed_worker
 
-from ..data.loading import PairDataset, share_of
+from ..data.loading import PairDataset, end_with_parent, share_of
 
 
 class GlobalBatchSampler(Sampler[list[int]]):
@@ -73,6 +73,12 @@ class ShareCollator:
         return {**self.collate(pairs), "num_pairs": len(items), "rows": rows}
 
 
+def begin_worker(worker_id: int, num_workers: int, rank: int) -> None:
+    """Seed a process that loads batches, as `Trainer` does, and let it end with its parent."""
+    end_with_parent()
+    seed_worker(worker_id, num_workers, rank)
+
+
 def make_train_loader(trainer: Trainer) -> DataLoader:
     """Make the batches of a trainer: of every global batch, the share of this process.
 
@@ -99,7 +105,7 @@ def make_train_loader(trainer: Trainer) -> DataLoader:
         persistent_workers=args.dataloader_persistent_workers,
         multiprocessing_context=args.dataloader_multiprocessing_context,
         in_order=args.dataloader_in_order,
-        worker_init_fn=partial(seed_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
+        worker_init_fn=partial(begin_worker, num_workers=args.dataloader_num_workers, rank=args.process_index),
     )
     loader = trainer.accelerator.prepare(loader)
     loader.base_dataloader.generator = torch.Generator()

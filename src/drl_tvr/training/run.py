@@ -13,16 +13,16 @@ from transformers.utils import logging
 
 from ..evaluation.fingerprints import hash_weights
 from ..evaluation.results import EvaluationResult
-from ..files import TEMPORARY_PREFIX, write_whole
+from ..files import TEMPORARY_PREFIX, free_space, write_whole
 from .arguments import DRLTrainingArguments
 from .checkpointing import (
     CHECKPOINT_NAME,
     INCOMPLETE,
     TrainingCheckpointError,
+    check_complete,
     clear_incomplete,
     discard,
-    free_space,
-    is_complete,
+    is_checkpoint,
     last_checkpoint,
 )
 from .distributed import in_first_process
@@ -188,10 +188,12 @@ def resume_or_start(
     resume = args.resume_from_checkpoint
     if resume in ("true", "True"):
         resume, started_alike = last_checkpoint(folder) or str(folder / "checkpoint-*"), False
-    if resume is not None and not is_complete(resume):
-        raise TrainingCheckpointError(
-            f"`resume_from_checkpoint`: found {resume}, expected the folder of a complete checkpoint."
-        )
+    if resume is not None:
+        if not is_checkpoint(resume):
+            raise TrainingCheckpointError(
+                f"`resume_from_checkpoint`: found {resume}, expected the folder of a complete checkpoint."
+            )
+        check_complete(resume)
     if found is None:
         clear_run(folder)
     elif (differing or not started_alike) and (step := step_of(resume, folder)) is not None:
@@ -207,8 +209,9 @@ def resume_or_start(
     elif finished:
         logger.warning(f"{folder}: this run is finished; `overwrite_output_dir` starts it over.")
         return None, True
-    else:
-        resume = last_checkpoint(folder) or resume
+    elif (last := last_checkpoint(folder)) is not None:
+        check_complete(last)
+        resume = last
 
     write_json(folder / ARGUMENTS_FILE, arguments)
     write_json(folder / RECIPE_FILE, record)
@@ -228,16 +231,18 @@ def claim_output_folder(folder: Path) -> None:
     """Refuse a folder that holds something other than a run.
 
     Raises:
-        `FileExistsError`: When the folder is a file, or is not empty and holds no earlier run.
+        `FileExistsError`: When the folder is a file, or is not empty and lacks a file by which it is an earlier run.
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"`output_dir`: found the file {folder}, expected a folder.")
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     others = [name for name in names if name not in (INCOMPLETE, LOCK_FILE) and not is_part_of_file(name)]
-    if others and ARGUMENTS_FILE not in others:
+    # A run that was killed while it began has written its arguments alone.
+    missing = [name for name in (ARGUMENTS_FILE, RECIPE_FILE) if not (folder / name).is_file()]
+    if missing and others not in ([], [ARGUMENTS_FILE]):
         raise FileExistsError(
-            f"`output_dir`: {folder} holds {others[0]!r} but no {ARGUMENTS_FILE}, so it is not an earlier run. Choose "
-            "an empty folder."
+            f"`output_dir`: {folder} holds {others[0]!r} but no {missing[0]}, so it is not an earlier run. Nothing is "
+            "touched; choose an empty folder."
         )
 
 
@@ -254,7 +259,7 @@ def read_run(folder: Path) -> tuple[dict, dict] | None:
         `tuple[dict, dict]`, *optional*: Both, or `None` when no run got as far as to write them.
 
     Raises:
-        `ValueError`: When a file is not JSON.
+        `ValueError`: When a file is not a JSON mapping.
     """
     found = []
     for name in (ARGUMENTS_FILE, RECIPE_FILE):
@@ -262,8 +267,11 @@ def read_run(folder: Path) -> tuple[dict, dict] | None:
             return None
         try:
             found.append(json.loads((folder / name).read_text(encoding="utf-8")))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{folder / name}: expected JSON ({error}). Choose another `output_dir`.") from error
+        if not isinstance(found[-1], dict):
+            kind = type(found[-1]).__name__
+            raise ValueError(f"{folder / name}: found a {kind}, expected a mapping. Choose another `output_dir`.")
     return tuple(found)
 
 

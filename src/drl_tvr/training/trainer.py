@@ -27,12 +27,15 @@ from .checkpointing import (
     as_checkpoint_error,
     best_checkpoint,
     check_complete,
+    check_fits,
+    check_whole,
     clear_incomplete,
     discard,
     last_checkpoint,
     put_files_in_place,
     put_in_place,
     rotate,
+    write_list,
 )
 from .checks import check_batch_size, check_types, check_weight_types
 from .distributed import gather_objects, in_any_process, in_first_process
@@ -370,7 +373,8 @@ class DRLTrainer(Trainer):
         Raises:
             `RunInProgressError`: When another run is writing into the output folder.
             `OutputFolderError`: When not all processes see the output folder.
-            `TrainingCheckpointError`: When there is no complete checkpoint to resume from, or one cannot be written.
+            `TrainingCheckpointError`: When there is no complete checkpoint to resume from, when a file of it or of the
+                best checkpoint is missing or damaged, or when one cannot be written.
             `DataLoaderWorkerError`: When a process that loads batches dies.
         """
         end_with_launcher()
@@ -383,7 +387,7 @@ class DRLTrainer(Trainer):
                 if resume_from_checkpoint is None:
                     raise TrainingCheckpointError(f"{folder}: found no complete checkpoint to resume from.")
             if resume_from_checkpoint:
-                check_complete(resume_from_checkpoint)
+                in_first_process(partial(self._check_checkpoint, resume_from_checkpoint))
             if self.args.should_save:
                 clear_incomplete(folder)
             output = super().train(resume_from_checkpoint or None, trial, ignore_keys_for_eval)
@@ -394,6 +398,13 @@ class DRLTrainer(Trainer):
         self.train_seconds = None if resume_from_checkpoint else output.metrics.get("train_runtime")
         try_to_write_card(self)
         return output
+
+    def _check_checkpoint(self, checkpoint: str) -> None:
+        """Refuse a checkpoint that is damaged or does not fit, before anything is loaded from it."""
+        check_complete(checkpoint)
+        check_fits(checkpoint, self.model)
+        if self.args.load_best_model_at_end and (best := best_checkpoint(checkpoint)) is not None:
+            check_whole(best)
 
     def create_model_card(self, **kwargs) -> None:
         """Write the model card: see [`~training.publishing.write_card`]."""
@@ -469,6 +480,7 @@ class DRLTrainer(Trainer):
                 self.state.save_to_json(str(temporary / STATE_FILE))
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
+                write_list(temporary)
                 put_in_place(temporary, final)
         if self.args.should_save:
             rotate(folder, self.args.save_total_limit, self.state.best_model_checkpoint)
@@ -478,10 +490,10 @@ class DRLTrainer(Trainer):
     def _init_training_state(
         self, max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
     ):
-        """Also find the best checkpoint again, at its recorded path or beside the checkpoint to resume from."""
+        """Also find the best checkpoint again, beside the checkpoint to resume from or at its recorded path."""
         resume = resume_from_checkpoint
         done = super()._init_training_state(max_steps, num_update_steps_per_epoch, num_train_epochs, resume, trial)
-        if resume is not None and self.args.load_best_model_at_end and self.state.best_model_checkpoint is None:
+        if resume is not None and self.args.load_best_model_at_end:
             self.state.best_model_checkpoint = best_checkpoint(resume)
         return done
 
@@ -503,6 +515,8 @@ class DRLTrainer(Trainer):
     def _finalize_training(self, trial, num_train_samples, start_time):
         """Delete whole checkpoints here, also those that a killed run left; `Trainer` deletes file by file."""
         folder, best = self._get_output_dir(trial), self.state.best_model_checkpoint
+        if self.args.load_best_model_at_end and best is not None:
+            in_first_process(partial(check_whole, best))
         if self.args.should_save:
             rotate(folder, self.args.save_total_limit, best)
             if best is not None and self.args.save_total_limit == 1:

@@ -1,26 +1,28 @@
 """Write the bundled benchmark to disk, in MSR-VTT's own annotation format, and repair files that are not whole."""
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from ...files import TEMPORARY_PREFIX, usable_cores, write_whole
+from ...files import TEMPORARY_PREFIX, free_space, usable_cores, write_whole
 from ..errors import BenchmarkError
 from ..records import SPLITS
+from ..worker_pool import START_METHOD, WorkerFailure, map_in_processes
 from .render import render
 from .scenes import Scene, make_scenes
 
 
 FORMAT_VERSION = 1
+TIME_LIMIT = 600  # seconds to render one clip
 SETTINGS_FILE = "settings.json"
 SETTING_NAMES = {"format_version", "seed", "num_train", "num_validation", "num_test"}
 CHECKSUM_FILE = "videos.sha256"
@@ -55,7 +57,8 @@ def build_moving_shapes(
         `Path`: `root`, which then holds `videos/*.mp4`, the annotations and the checksums.
 
     Raises:
-        `BenchmarkError`: When `root` holds something else, or the benchmark with other settings.
+        `BenchmarkError`: When `root` holds something else or the benchmark with other settings, or when a process that
+            renders dies.
         `OSError`: When a file cannot be written (on a full disk, for example); no partial file stays under its final
             name.
 
@@ -79,16 +82,32 @@ def build_moving_shapes(
         "num_validation": num_validation,
         "num_test": num_test,
     }
-    claim_folder(root, settings)
     scenes = make_scenes(seed, num_train, num_validation, num_test)
     wanted = [scene for scene in scenes if scene.split in splits]
-    with FileLock(root / LOCK_FILE):  # one process builds, others wait and find its clips
-        write_annotations(root, scenes)
-        checksums = read_checksums(root)
-        missing = [scene for scene in wanted if not is_whole(root, scene, checksums)]
-        if missing:
-            render_clips(root, missing, seed, num_processes or usable_cores())
+    with advising_on(root):
+        claim_folder(root, settings)
+        with FileLock(root / LOCK_FILE):  # one process builds, others wait and find its clips
+            write_annotations(root, scenes)
+            checksums = read_checksums(root)
+            missing = [scene for scene in wanted if not is_whole(root, scene, checksums)]
+            if missing:
+                render_clips(root, missing, seed, num_processes or usable_cores())
     return root
+
+
+@contextlib.contextmanager
+def advising_on(root: Path) -> Iterator[None]:
+    """Add the folder, its free space and what to do to an error of the system."""
+    try:
+        yield
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        message = (
+            f"moving-shapes cannot be written here ({error.strerror}); {free_space(root)} are free. Finished clips "
+            "are kept; make room, or choose another folder, and run the same command again"
+        )
+        raise OSError(error.errno, message, str(root)) from error
 
 
 def claim_folder(root: Path, settings: dict) -> None:
@@ -203,10 +222,13 @@ def is_whole(root: Path, scene: Scene, checksums: dict[str, str]) -> bool:
     return digest is not None and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
-def render_to_file(scene: Scene, root: Path, seed: int) -> tuple[str, str]:
-    """Render one clip and write it; return its name under `root` and its SHA-256."""
+def render_to_file(scene: Scene, root: Path, seed: int) -> tuple[str, str] | OSError:
+    """Render one clip and write it; return its name under `root` and its SHA-256, or why it cannot be written."""
     content = render(scene, seed)
-    path = write_whole(video_path(root, scene), content)
+    try:
+        path = write_whole(video_path(root, scene), content)
+    except OSError as error:
+        return error
     return f"videos/{path.name}", hashlib.sha256(content).hexdigest()
 
 
@@ -216,11 +238,19 @@ def render_clips(root: Path, scenes: list[Scene], seed: int, num_processes: int)
     for leftover in (root / "videos").glob(f"{TEMPORARY_PREFIX}*"):
         leftover.unlink()
     work = partial(render_to_file, root=root, seed=seed)
-    with ProcessPoolExecutor(num_processes) as pool, open(root / CHECKSUM_FILE, "a") as journal:
+    results = map_in_processes(work, scenes, num_processes, TIME_LIMIT, START_METHOD)
+    with contextlib.closing(results), open(root / CHECKSUM_FILE, "a") as journal:
         if journal.tell():
             journal.write("\n")  # ends a line that a crash may have cut
-        done = pool.map(work, scenes, chunksize=8)
-        for name, digest in tqdm(done, total=len(scenes), desc="Rendering moving-shapes", unit="clip"):
+        for place, outcome in tqdm(results, total=len(scenes), desc="Rendering moving-shapes", unit="clip"):
+            if isinstance(outcome, WorkerFailure):
+                raise BenchmarkError(
+                    f"{video_path(root, scenes[place])}: found that {outcome.message}, expected a clip. Finished "
+                    "clips are kept; run the same command again."
+                )
+            if isinstance(outcome, OSError):
+                raise outcome
+            name, digest = outcome
             journal.write(f"{digest}  {name}\n")
             journal.flush()
 
