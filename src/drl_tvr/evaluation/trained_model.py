@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from transformers.utils import CONFIG_NAME
 
