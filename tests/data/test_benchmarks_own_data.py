@@ -294,6 +294,15 @@ def test_too_few_training_videos_to_hold_one_out_is_an_error(tmp_path):
         assert len(load_benchmark(path, split="train", hold_out=False).videos) == len(rows)
 
 
+def test_the_table_of_the_guide_can_be_trained_on(tmp_path):
+    page = Path(__file__).parents[2] / "docs/source/en/data_preparation.md"
+    table = page.read_text().split("```\nvideo,caption,", 1)[1].split("```")[0]
+    touch(tmp_path, "cats/1.mp4", "cats/2.mp4", "dogs/7.webm")
+    path = write(tmp_path / "captions.csv", f"video,caption,{table}")
+    splits = [load_benchmark(path, split=split) for split in ("train", "validation", "test")]
+    assert [len(data.videos) for data in splits] == [2, 1, 1]
+
+
 def test_files_of_many_segments_are_held_out_whole_and_a_tenth_in_all(tmp_path):
     # One film of 50 clips, and 50 of one: a tenth of all clips are 10, and the film is too long for them.
     rows = [{"video": "film.mp4", "caption": "x", "start": second} for second in range(50)]
