@@ -10,6 +10,7 @@ from datasets import Dataset
 
 from drl_tvr import BenchmarkError, RetrievalData, load_benchmark
 from drl_tvr.data.benchmarks import BENCHMARKS
+from drl_tvr.data.benchmarks.assembly import OfficialSplit, assemble
 from drl_tvr.data.moving_shapes.scenes import make_scenes
 
 
@@ -188,3 +189,37 @@ def test_a_caption_of_no_video_is_an_error(video):
         BenchmarkError, match=f"bench test, caption 2: found the video {video}, expected one of the 2 videos"
     ):
         record(["a", "b", "c"], [0, 1, video])
+
+
+# Sizes and texts of a split.
+
+
+def split_of(ids: list[str], pairs: list[tuple[str, str]], path: str = "x.mp4") -> OfficialSplit:
+    return OfficialSplit(
+        name="bench",
+        part="test",
+        video_ids=ids,
+        pairs=pairs,
+        find=lambda video_id: [path],
+        expected=(None, None),
+        protocol="",
+        annotation_files=["a.json"],
+        where="data",
+    )
+
+
+def test_a_doubled_id_among_many_is_named_at_once():
+    ids = [f"v{i}" for i in range(200_000)] + ["v199999"]
+    with pytest.raises(BenchmarkError, match="bench test: found 'v199999' twice in a.json, expected each video once"):
+        assemble(split_of(ids, []), "test")
+
+
+@pytest.mark.parametrize(("video_id", "caption"), [("a\ud800", "x"), ("a", "x\udcff")])
+def test_half_of_a_surrogate_pair_is_an_error(video_id, caption):
+    with pytest.raises(BenchmarkError, match="bench test: found .* in a.json, expected Unicode text"):
+        assemble(split_of([video_id], [(video_id, caption)]), "test")
+
+
+def test_a_file_name_that_is_not_utf_8_is_an_error():
+    with pytest.raises(BenchmarkError, match=r"bench test: found the file 'b\\udcff.mp4', expected a name in UTF-8"):
+        assemble(split_of(["a"], [("a", "x")], "b\udcff.mp4"), "test")

@@ -156,6 +156,21 @@ def test_ids_are_read_from_a_numpy_array_but_never_unpickled(kind, tmp_path):
         read_ids(tmp_path / "numbers.npy")
 
 
+@pytest.mark.parametrize("shape", ["(1000000000000,)", "(1000,)", "(-1,)", f"({10**30},)"])
+def test_an_array_that_claims_more_than_there_is_is_an_error(shape, tmp_path):
+    header = f"{{'descr': '<U100', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"a"
+    with pytest.raises(BenchmarkError, match="trn_names.npy: found .*, expected a list of strings") as caught:
+        read_ids(write(tmp_path / "trn_names.npy", content))
+    assert "\n" not in str(caught.value)
+
+
+def test_bytes_of_another_encoding_in_an_array_are_an_error(tmp_path):
+    np.save(tmp_path / "trn_names.npy", np.array([b"caf\xe9"]))
+    with pytest.raises(BenchmarkError, match="trn_names.npy: found .*, expected a list of strings"):
+        read_ids(tmp_path / "trn_names.npy")
+
+
 def test_an_empty_list_is_an_error(tmp_path):
     with pytest.raises(BenchmarkError, match="train_list.txt: found no video"):
         read_ids(write(tmp_path / "train_list.txt", "\n"))
@@ -192,6 +207,9 @@ def test_a_pickle_of_plain_data_is_read_and_one_that_calls_anything_is_refused(p
         b"\x80\x02\x82\x01.",  # EXT1
         b"\x80\x02Pobject\n.",  # PERSID
         pickle.dumps({"a": [["b"]]})[:-4],
+        b"\x80\x05\x96" + (10**12).to_bytes(8, "little") + b".",  # BYTEARRAY8 of 10^12 bytes
+        b"\x80\x05\x8e" + (10**12).to_bytes(8, "little") + b".",  # BINBYTES8
+        b"\x80\x02Nr\xff\xff\xff\xff.",  # LONG_BINPUT: makes room for 2^32 places
         pickle.dumps(np.arange(3)),
     ],
 )
@@ -206,6 +224,14 @@ def test_a_pickle_of_python_2_has_its_strings(tmp_path):
 
 
 # Forms.
+
+
+def nested_list(depth: int) -> list:
+    content = []
+    for _ in range(depth):
+        content = [content]
+    return content
+
 
 PAIRS = [("video1", "a b"), ("video0", "c"), ("video1", "d é")]
 GROUPED = [("video1", "a b"), ("video1", "d é"), ("video0", "c")]
@@ -264,6 +290,9 @@ def test_every_form_gives_the_pairs_in_the_order_of_the_file(content, wanted, tm
         ({"videos": [{"video_id": "video1"}]}, "'videos': found .*, expected a caption or a list of captions"),
         ({"video1": [1, 2]}, r"'video1': found \[1, 2\], expected a caption or a list of captions"),
         ({"video1": None}, "'video1': found None, expected a caption or a list of captions"),
+        ({"video1": [[["a"]]]}, r"'video1': found \[\[\['a'\]\]\], expected a caption or a list of captions"),
+        ({1: ["a"]}, r"found {1: \['a'\]}, expected a mapping whose keys are video ids"),
+        ([{"video": "a", "caption": nested_list(5000)}], r"\[0\]: found \[\[\[.*, expected a caption or a list"),
     ],
 )
 def test_another_form_is_an_error_that_names_file_and_entry(content, said):

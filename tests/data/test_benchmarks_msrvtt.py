@@ -180,6 +180,30 @@ def test_what_is_held_out_depends_on_the_ids_alone():
     assert len(held_out(ids[:100])) == 10 and len(held_out(ids[:3])) == 1
 
 
+def test_clips_of_one_source_are_held_out_together(msrvtt_root):
+    path = msrvtt_root / "msrvtt_data/MSRVTT_data.json"
+    content = json.loads(path.read_text())
+    for number, entry in enumerate(content["videos"]):
+        entry["url"] = f"https://www.youtube.com/watch?v={number // 3}"
+    write(path, content)
+    url_of = {entry["video_id"]: entry["url"] for entry in content["videos"]}
+    train, validation = (load_benchmark("msrvtt-9k", msrvtt_root, split) for split in ("train", "validation"))
+    sources = [{url_of[video_id] for video_id in data.videos["video_id"][:]} for data in (train, validation)]
+    assert not sources[0] & sources[1] and (len(train.videos), len(validation.videos)) == (27, 3)
+    assert train.protocol.endswith("; whole sources, 3 of 30 training videos held out for validation")
+
+
+def test_a_source_that_is_too_long_is_passed_over_and_the_number_is_exact():
+    ids = [f"video{i}" for i in range(100)]
+    sources = {video_id: "long" if i < 30 else f"s{i // 2}" for i, video_id in enumerate(ids)}
+    held = held_out(ids, sources)
+    assert len(held) == 10 and not {sources[i] for i in held} & {sources[i] for i in ids if i not in held}
+    assert held_out(ids[:60], dict.fromkeys(ids[:30], "a") | dict.fromkeys(ids[30:60], "b")) in (
+        set(ids[:30]),
+        set(ids[30:60]),
+    )
+
+
 def test_what_is_held_out_stays_when_videos_are_missing(msrvtt_root):
     before = load_benchmark("msrvtt-9k", msrvtt_root, "validation").videos["video_id"][:]
     (msrvtt_root / f"videos/all/{before[0]}.mp4").unlink()

@@ -285,9 +285,41 @@ def test_no_path_leads_out_of_the_root(tmp_path):
 def test_too_few_training_videos_to_hold_one_out_is_an_error(tmp_path):
     touch(tmp_path, "a.mp4")
     path = write(tmp_path / "train.csv", ROWS[:1])
-    with pytest.raises(BenchmarkError, match="train.csv train: found 0 of 0 videos"):
-        load_benchmark(path, split="train")
-    assert len(load_benchmark(path, split="train", hold_out=False).videos) == 1
+    for rows in (ROWS[:1], [ROWS[0], {"video": "a.mp4", "caption": "x", "start": 1, "end": 2}]):
+        write(path, rows)
+        with pytest.raises(
+            BenchmarkError, match="train.csv train: found 'a.mp4' as the only training file, .* Pass hold_out=False"
+        ):
+            load_benchmark(path, split="train")
+        assert len(load_benchmark(path, split="train", hold_out=False).videos) == len(rows)
+
+
+def test_the_table_of_the_guide_can_be_trained_on(tmp_path):
+    page = Path(__file__).parents[2] / "docs/source/en/data_preparation.md"
+    table = page.read_text().split("```\nvideo,caption,", 1)[1].split("```")[0]
+    touch(tmp_path, "cats/1.mp4", "cats/2.mp4", "dogs/7.webm")
+    path = write(tmp_path / "captions.csv", f"video,caption,{table}")
+    splits = [load_benchmark(path, split=split) for split in ("train", "validation", "test")]
+    assert [len(data.videos) for data in splits] == [2, 1, 1]
+
+
+def test_files_of_many_segments_are_held_out_whole_and_a_tenth_in_all(tmp_path):
+    # One film of 50 clips, and 50 of one: a tenth of all clips are 10, and the film is too long for them.
+    rows = [{"video": "film.mp4", "caption": "x", "start": second} for second in range(50)]
+    rows += [{"video": f"{i}.mp4", "caption": "x"} for i in range(50)]
+    touch(tmp_path, *{row["video"] for row in rows})
+    path = write(tmp_path / "train.csv", rows)
+    train, validation = (load_benchmark(path, split=split) for split in ("train", "validation"))
+    assert (len(train.videos), len(validation.videos)) == (90, 10)
+    assert not set(train.videos["path"][:]) & set(validation.videos["path"][:])
+
+
+def test_a_table_of_a_folder_does_not_lie_elsewhere(tmp_path):
+    touch(tmp_path / "root", "a.mp4")
+    write(tmp_path / "elsewhere.csv", [{"video": "a.mp4", "caption": "secret"}])
+    (tmp_path / "root/train.csv").symlink_to("../elsewhere.csv")
+    with pytest.raises(BenchmarkError, match="train.csv: found a link to .*elsewhere.csv, expected a table that lies"):
+        load_benchmark(tmp_path / "root", split="train")
 
 
 def test_a_folder_and_a_relative_name_work_from_the_working_directory(tmp_path, monkeypatch):

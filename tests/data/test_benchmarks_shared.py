@@ -15,6 +15,7 @@ from drl_tvr import BenchmarkError, RetrievalData, load_benchmark
 from drl_tvr.data.benchmarks import vatex
 from drl_tvr.data.benchmarks.annotation_files import read_ids, read_json
 from drl_tvr.data.benchmarks.caption_formats import read_caption_file
+from drl_tvr.data.benchmarks.msrvtt import source_videos
 from drl_tvr.data.frame_store import load_frames
 
 
@@ -45,6 +46,11 @@ def msrvtt(real_root) -> Path:
     return real_root("msrvtt", [f"video{i}.mp4" for i in range(10000)])
 
 
+@pytest.fixture(scope="module")
+def msrvtt_sources(msrvtt) -> dict[str, str]:
+    return source_videos([(msrvtt, read_json(msrvtt / "annotations/MSRVTT_data.json.gz"))])
+
+
 def numbers(data: RetrievalData) -> tuple[int, int]:
     assert (data.expected_videos, data.expected_captions) == (len(data.videos), len(data.captions))
     assert not data.missing
@@ -53,18 +59,23 @@ def numbers(data: RetrievalData) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("name", "train", "validation", "test"),
+    ("name", "train", "validation", "test", "num_near"),
     [
-        ("msrvtt-9k", (8500, 170000), (500, 10000), (1000, 1000)),
-        ("msrvtt-7k", (6510, 130200), (500, 10000), (1000, 1000)),
-        ("msrvtt-full", (6513, 130260), (497, 9940), (2990, 59800)),
+        ("msrvtt-9k", (8500, 170000), (500, 10000), (1000, 1000), 355),
+        ("msrvtt-7k", (6510, 130200), (500, 10000), (1000, 1000), 0),
+        ("msrvtt-full", (6513, 130260), (497, 9940), (2990, 59800), 0),
     ],
 )
-def test_msrvtt_is_complete(name, train, validation, test, msrvtt):
+def test_msrvtt_is_complete_and_validation_shares_no_source_with_train(
+    name, train, validation, test, num_near, msrvtt, msrvtt_sources
+):
     splits = [load_benchmark(name, msrvtt, split) for split in ("train", "validation", "test")]
     assert [numbers(data) for data in splits] == [train, validation, test]
     ids = [set(data.videos["video_id"][:]) for data in splits]
     assert sum(map(len, ids)) == len(set().union(*ids))
+    of_train = {msrvtt_sources[video_id] for video_id in ids[0]}
+    near = [sum(msrvtt_sources[video_id] in of_train for video_id in part) for part in ids[1:]]
+    assert near == [0, num_near]
 
 
 def test_all_of_msrvtts_training_videos_can_be_had(msrvtt):

@@ -12,6 +12,7 @@ from video_files import write_video
 
 from drl_tvr.data import doctor
 from drl_tvr.data.doctor import VideoCheck, check_video, check_videos, format_report, run_doctor
+from drl_tvr.data.targets import find_target
 from drl_tvr.model.video_errors import VIDEO_ERROR_CODES
 
 
@@ -83,6 +84,25 @@ def test_a_folder_is_checked_in_processes(tmp_path, make_video, make_audio):
     assert "7 videos, 5 with a problem: 2 ok, 2 not-a-video" in text
     assert "Left out, because they are not videos: 1 .txt" in text
     assert all(video["path"] in text for video in report["videos"])
+
+
+def test_annotation_files_beside_videos_are_left_out_and_named(tmp_path, make_video):
+    for name in ("videos/all/a.mp4", "b.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        make_video(name)
+    (tmp_path / "MSRVTT_JSFUSION_test.csv").write_text("key,vid_key,video_id,sentence\nret0,msr0,a,a cat\n")
+    (tmp_path / "train.json").write_text('{"v_a": {"duration": 9, "sentences": ["One."]}}')
+    (tmp_path / "val.csv").write_bytes(b"video,caption\n\xff")
+    report = run_doctor(tmp_path, num_workers=1)
+    assert (report["ok"], report["num_videos"], report["left_out"]) == (True, 2, {".csv": 2, ".json": 1})
+    assert report["tables"] == ["MSRVTT_JSFUSION_test.csv", "train.json", "val.csv"]
+    text = " ".join(format_report(report).split())
+    assert "not videos: 2 .csv, 1 .json (MSRVTT_JSFUSION_test.csv, train.json, val.csv)" in text
+    # A table with our columns stands for its own videos.
+    for name in report["tables"]:
+        (tmp_path / name).unlink()
+    (tmp_path / "test.csv").write_text("video,caption\nb.mp4,a dog\n")
+    assert [os.path.basename(path) for path, _, _ in find_target(tmp_path, None, "test")[0].paths] == ["b.mp4"]
 
 
 def test_a_crash_and_a_hang_cost_one_video_each(make_video, monkeypatch):

@@ -16,14 +16,14 @@ VIDEO_EXTENSIONS = tuple(
     ".mp4 .webm .mkv .avi .mov .m4v .mpg .mpeg .wmv .flv .3gp .3gpp .3g2 .mts .m2ts .ts .qt .asf .divx .ogv .vob .gif "
     ".apng .dv .f4v .ivf .m1v .m2t .m2v .mjpeg .mjpg .mpe .mxf .nut .ogm .rm .rmvb .y4m".split()
 )
-# Extensions of files that are neither video nor text.
-OTHER_EXTENSIONS = frozenset(
-    ".7z .aac .ac3 .aif .aiff .arrow .bin .bmp .bz2 .ckpt .db .doc .docx .flac .gz .h5 .hdf5 .heic .ico .jpeg .jpg "
-    ".lmdb .lock .m4a .mat .md5 .mp3 .npy .npz .oga .ogg .opus .parquet .part .pdf .pickle .pkl .png .ppt .pptx .psd "
-    ".pt .pth .pyc .rar .safetensors .sqlite .svg .tar .tfrecord .tgz .tif .tiff .tmp .torrent .wav .webp .wma .xls "
-    ".xlsx .xz .ytdl .zip .zst".split()
-)
 TABLE_EXTENSIONS = (".csv", ".tsv", ".json", ".jsonl")
+# Extensions of files that are not videos, whatever their first bytes look like.
+OTHER_EXTENSIONS = frozenset(TABLE_EXTENSIONS) | frozenset(
+    ".7z .aac .ac3 .aif .aiff .arrow .bin .bmp .bz2 .ckpt .db .doc .docx .flac .gz .h5 .hdf5 .heic .html .ico "
+    ".jpeg .jpg .lmdb .lock .m4a .mat .md .md5 .mp3 .npy .npz .oga .ogg .opus .parquet .part .pdf .pickle .pkl "
+    ".png .ppt .pptx .psd .pt .pth .pyc .rar .safetensors .sqlite .srt .svg .tar .tfrecord .tgz .tif .tiff "
+    ".tmp .torrent .txt .vtt .wav .webp .wma .xls .xlsx .xml .xz .yaml .yml .ytdl .zip .zst".split()
+)
 REPOSITORY = re.compile("(?:models|datasets|spaces)--.+")  # a repository's folder in the cache of the Hub
 
 

@@ -55,9 +55,10 @@ def load_benchmark(
             huggingface_hub's assets. Video paths of your own data are relative to this folder, by default to the
             folder of the file.
         split (`str`, *optional*, defaults to `"test"`): `"train"`, `"validation"` or `"test"`.
-        hold_out (`bool`, *optional*, defaults to `True`): Whether 500 training videos, chosen by a hash of their ids,
-            are the validation split of a benchmark that has none (`msrvtt-9k`, `msrvtt-7k`, `activitynet`). With
-            `False`, train is all of the official training set and there is no validation split.
+        hold_out (`bool`, *optional*, defaults to `True`): Whether 500 training videos, chosen by a hash, are the
+            validation split of a benchmark that has none (`msrvtt-9k`, `msrvtt-7k`, `activitynet`). Clips of one
+            source video stay together where the annotations name it. With `False`, train is all of the official
+            training set and there is no validation split.
         allow_missing (`bool`, *optional*, defaults to `False`): Whether to go on, with a warning, when videos or
             captions are missing or not as many as they should be. The result says so in its `provenance`.
 

@@ -58,6 +58,8 @@ def caption_pairs(content: Any, path: Path) -> list[tuple[str, str]]:
         for part in ("sentences", "annotations"):
             if isinstance(content.get(part), list):
                 return pairs_of_rows(content[part], f"{path}, {part}")
+        if not all(isinstance(video_id, str) for video_id in content):
+            raise BenchmarkError(f"{path}: found {brief(content)}, expected a mapping whose keys are video ids.")
         return [
             (strip_extension(video_id), text)
             for video_id, value in content.items()

@@ -17,9 +17,10 @@ FIELDS = {
     "split": ("split",),
 }
 EXPECTED = {
-    "start": "the start of a segment in a column 'start', in seconds",
-    "end": "the end of a segment in a column 'end', in seconds",
-    "split": "the split of a row (train, validation or test) in a column 'split'",
+    "start": "'start' of a segment (in seconds)",
+    "end": "'end' of a segment (in seconds)",
+    "range": "'start' and 'end' of a segment (in seconds)",
+    "split": "'split' (train, validation or test)",
 }
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -37,10 +38,11 @@ WORDS = {
 # or when its name is one of these.
 SPLIT = "(?:train|training|val|validation|test|testing|dev)"
 NAMES = {
-    "start": re.compile("from|since|in|ss|offset"),
-    "end": re.compile("to|until|till|out"),
+    "start": re.compile("from|since|in|inpoint|ss|t0|offset"),
+    "end": re.compile("to|until|till|out|outpoint|t1"),
     "split": re.compile(
-        f"(?:data|video|clip)?(?:set|split|subset)(?:name|type)?|phase|usage|(?:is|in)?{SPLIT}+(?:set)?"
+        f"(?:data|dataset|video|clip)?(?:split|subset)(?:name|type)?|(?:video|clip)?set(?:name|type)?|phase|usage|"
+        f"(?:is|in)?{SPLIT}+(?:set)?"
     ),
 }
 # Names of a column with start and end in one cell, and of one that says the end by the length.
@@ -49,7 +51,7 @@ RANGE = re.compile(
     "(?:timestamps?|times?|timecodes?|spans?|segments?|intervals?|ranges?|windows?|moments?)"
 )
 LENGTH = re.compile("(?:clip|seg|segment|shot|event)?(?:duration|length|len|dur)(?:s|sec|secs|seconds|ms)?")
-MAX_NAMED = 20  # columns in a message
+MAX_NAMED, MAX_LENGTH = 20, 100  # columns in a message, and characters of their names
 
 
 def find_columns(columns: Sequence[str], where: str) -> dict[str, str]:
@@ -82,23 +84,22 @@ def find_columns(columns: Sequence[str], where: str) -> dict[str, str]:
         # `caption_2` and `caption.1` are further captions, and not another column.
         named = [column for column in columns if plain[column] in ours or plain[column].rstrip("0123456789") in ours]
         if len(named) > 1:
+            hint = " Several captions are several rows, or a list in one column." if field == "caption" else ""
             raise BenchmarkError(
                 f"{where}: found the columns {named[0]!r} and {named[1]!r}, expected one column for the {field}. "
-                "Rename or remove the other; several captions are several rows, or a list in one column."
+                f"Rename or remove the other.{hint}"
             )
         if named and plain[named[0]] in ours:
             found[field] = named[0]
         elif field in ("video", "caption"):
+            shown = [column[:MAX_LENGTH] for column in columns[:MAX_NAMED]]
             more = f" and {len(columns) - MAX_NAMED} more" if len(columns) > MAX_NAMED else ""
             raise BenchmarkError(
-                f"{where}: found the columns {list(columns)[:MAX_NAMED]}{more}, expected a column {names[0]!r} (or "
+                f"{where}: found the columns {shown}{more}, expected a column {names[0]!r} (or "
                 f"{', '.join(names[1:])})."
             )
-    others = [column for column in columns if column not in found.values()]
-    for column in others:
-        field = field_like(column, found)
-        if field is not None:
-            raise unclear(where, column, field)
+    like = {column: field_like(column, found) for column in columns if column not in found.values()}
+    check_unclear({column: field for column, field in like.items() if field is not None}, where)
     return found
 
 
@@ -109,7 +110,7 @@ def has_main_columns(columns: Iterable[str]) -> bool:
 
 
 def field_like(column: str, found: dict[str, str]) -> str | None:
-    """Return the field without a column that a column could be, or `None`."""
+    """Return the field without a column that a column could be, `"range"` for start and end in one, or `None`."""
     name, words = plain_name(column), words_of(column)
     for field in WORDS:
         if field not in found and (
@@ -119,18 +120,29 @@ def field_like(column: str, found: dict[str, str]) -> str | None:
         ):
             return field
     if not found.keys() & {"start", "end"} and RANGE.fullmatch(name):
-        return "start"
+        return "range"
     if "start" in found and "end" not in found and LENGTH.fullmatch(name):
         return "end"
     return None
 
 
-def unclear(where: str, column: str, field: str) -> BenchmarkError:
-    """Return the error for a column that could be a field under another name."""
-    return BenchmarkError(
-        f"{where}: found a column {column!r} and no column {field!r}, expected {EXPECTED[field]}. Rename the column "
-        f"{column!r} if that is what it holds; otherwise remove it."
-    )
+def check_unclear(like: dict[str, str], where: str) -> None:
+    """Refuse columns that could be fields under other names.
+
+    Args:
+        like (`dict[str, str]`): The field that each of them could be.
+        where (`str`): The file or the row, for messages.
+
+    Raises:
+        `BenchmarkError`: When there are such columns.
+    """
+    if like:
+        names = ", ".join(repr(column[:MAX_LENGTH]) for column in list(like)[:MAX_NAMED])
+        ours = " and ".join(dict.fromkeys(EXPECTED[field] for field in like.values()))
+        raise BenchmarkError(
+            f"{where}: found {names} as names of columns, expected {ours}. Rename a column that holds this, and "
+            "remove or rename one that does not."
+        )
 
 
 def plain_name(name: str) -> str:
@@ -145,6 +157,8 @@ def words_of(name: str) -> list[str]:
 
 def is_misspelt(name: str, field: str) -> bool:
     """Return whether a name has a letter too many or too few, or two letters in the wrong order."""
+    if abs(len(name) - len(field)) > 1:
+        return False
     return sorted(name) == sorted(field) or SequenceMatcher(None, name, field, autojunk=False).ratio() > 0.88
 
 
@@ -168,4 +182,4 @@ class SplitWatch:
         self.could_be = {column for column in candidates if str(row.get(column)).strip().lower() in SPLIT_NAMES}
 
 
-__all__ = ["FIELDS", "SPLIT_NAMES", "SplitWatch", "find_columns", "has_main_columns", "unclear"]
+__all__ = ["SPLIT_NAMES", "SplitWatch", "check_unclear", "find_columns", "has_main_columns"]

@@ -134,7 +134,7 @@ def read_captions(files: AnnotationFiles) -> list[tuple[Path, dict]]:
 def marked_videos(contents: list[tuple[Path, dict]], split: str) -> list[str]:
     """Return the videos that the captions' files themselves mark as a split's; none when a video has no mark."""
     entries = video_entries(contents)
-    if not all({"video_id", "split"} <= set(entry) for entry in entries):
+    if not all("split" in entry for entry in entries):
         return []
     return [entry["video_id"] for entry in entries if entry["split"] == OFFICIAL_SPLITS[split]]
 
@@ -144,14 +144,18 @@ def source_videos(contents: list[tuple[Path, dict]]) -> dict[str, str]:
     return {
         entry["video_id"]: entry["url"]
         for entry in video_entries(contents)
-        if isinstance(entry.get("video_id"), str) and str(entry.get("url")).startswith("http")
+        if isinstance(entry.get("url"), str) and entry["url"].startswith("http")
     }
 
 
 def video_entries(contents: list[tuple[Path, dict]]) -> list[dict]:
-    """Return what the captions' files say of the videos; nothing where they are in COCO's form."""
-    entries = [entry for _, content in contents if isinstance(content, dict) for entry in content.get("videos", [])]
-    return entries if all(isinstance(entry, dict) for entry in entries) else []
+    """Return what the captions' files say of the videos; nothing where they do not name them all."""
+    entries = []
+    for _, content in contents:
+        videos = content.get("videos") if isinstance(content, dict) else None
+        entries += videos if isinstance(videos, list) else []
+    are_named = all(isinstance(entry, dict) and isinstance(entry.get("video_id"), str) for entry in entries)
+    return entries if are_named else []
 
 
 def read_test_pairs(files: AnnotationFiles) -> Iterator[tuple[str, str]]:

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 
 from ..errors import BenchmarkError, brief, is_unicode
 from ..folder import is_inside
-from .columns import SPLIT_NAMES, SplitWatch, find_columns, has_main_columns, unclear
+from .columns import SPLIT_NAMES, SplitWatch, check_unclear, find_columns, has_main_columns
 from .text_files import iterate_csv, iterate_json
 from .video_files import strip_extension
 
 
 # Python's `float` also takes `1_0`, `nan` and the digits of all scripts.
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-QUOTED_LIST = re.compile(r"\[\s*[\"'].*\]", re.DOTALL)
+# Beginning of several texts as Python, NumPy and JSON write them: `['a', 'b']`, `{"a": "b"}`, `array(['a', 'b'])`.
+SEVERAL = re.compile(r"(?:\w+\()?[\[{]\s*[\"']")
 WHOLE = (None, None)  # start and end of a whole file
 Times = tuple[float | None, float | None]
 
@@ -142,8 +143,7 @@ def read_rows(file: Path, paths: SafePaths, base: str | os.PathLike, of_file: st
         yield read_row(row, columns, paths, folder, of_file, where)
     if watch is None:
         raise BenchmarkError(f"{file}: found [], expected rows with a video and a caption.")
-    if watch.could_be:
-        raise unclear(str(file), min(watch.could_be), "split")
+    check_unclear(dict.fromkeys(sorted(watch.could_be or ()), "split"), str(file))
 
 
 def has_videos_and_captions(file: Path) -> bool:
@@ -215,8 +215,8 @@ def read_captions(value: Any, column: str, where: str) -> list[str]:
     ['[music] a man sings']
     ```
     """
-    captions = [value] if isinstance(value, str) else value
-    if isinstance(value, str) and value.strip()[:1] in ("[", "("):
+    captions = value
+    if isinstance(value, str):
         listed = list_in_text(value.strip(), f"{where}, {column!r}")
         captions = [value] if listed is None else listed
     if not isinstance(captions, list) or not captions or not all(isinstance(text, str) for text in captions):
@@ -230,26 +230,34 @@ def list_in_text(text: str, where: str) -> list[Any] | None:
     """Return the list that a text is, or `None` for another text.
 
     Raises:
-        `BenchmarkError`: When it looks like a list of texts, and is not one.
+        `BenchmarkError`: When it looks like several texts, and is not a list.
     """
-    found = None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        try:
-            found = ast.literal_eval(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            pass
-        # Python joins texts without a comma between them, as NumPy writes an array.
-        if found is not None and repr(found) != text:
-            found = None
-    if isinstance(found, list | tuple):
-        return list(found)
-    if QUOTED_LIST.fullmatch(text):
+    if text.startswith(("[", "(")):
+        for read in (json.loads, python_list):
+            try:
+                found = read(text)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+            if isinstance(found, list | tuple):
+                return list(found)
+    if SEVERAL.match(text) and text.endswith(("]", "}", ")")):
         raise BenchmarkError(
             f"{where}: found {brief(text)}, expected a caption, or a list of captions as JSON or Python writes it."
         )
     return None
+
+
+def python_list(text: str) -> Any:
+    """Return the value that Python writes so.
+
+    Raises:
+        `ValueError`: When Python writes it otherwise: texts without a comma between them, as NumPy writes an array,
+            would be joined.
+    """
+    value = ast.literal_eval(text)
+    if repr(value) != text:
+        raise ValueError(f"found {brief(text)}, expected {brief(value)}")
+    return value
 
 
 def check_text(text: str, column: str, where: str) -> None:
@@ -284,5 +292,5 @@ def read_seconds(value: Any, column: str, where: str) -> float | None:
         except OverflowError:
             seconds = math.inf
         if 0 <= seconds < math.inf:
-            return seconds
+            return abs(seconds)  # -0.0 is 0.0
     raise BenchmarkError(f"{where}, {column!r}: found {brief(value)}, expected a number of seconds.")

@@ -1,0 +1,83 @@
+"""Which columns of a table are used, which are left alone, and which are refused as nearly ours."""
+
+import pytest
+
+from drl_tvr import BenchmarkError
+from drl_tvr.data.benchmarks.columns import find_columns
+
+
+MAIN = ["video", "caption"]
+
+
+@pytest.mark.parametrize("name", ["start", "Start", "START ", " start", "\ufeffstart"])
+def test_case_and_spaces_do_not_count(name):
+    assert find_columns([*MAIN, name], "my.csv")["start"] == name
+
+
+@pytest.mark.parametrize("name", ["File Name", "fileName", "video-path", "PATH"])
+def test_a_video_column_is_found_however_it_is_spelled(name):
+    assert find_columns([name, "Text"], "my.csv") == {"video": name, "caption": "Text"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    """start_time time_start startTime Start_timestamp start_sec start_seconds start_s start_ms start_frame begin
+    begin_time t_start tstart clip_start segment_start ts_start onset from starts strat stat t0 start-time""".split()
+    + ["start (s)", "Start [sec]", "start time"],
+)
+def test_another_name_of_the_start_is_refused(name):
+    with pytest.raises(BenchmarkError, match="my.csv: found .*, expected 'start' of a segment"):
+        find_columns([*MAIN, name], "my.csv")
+
+
+@pytest.mark.parametrize(
+    "name",
+    "end_time time_end endTime End_timestamp end_sec stop stop_time t_end clip_end finish to until ends edn duration "
+    "length clip_length".split(),
+)
+def test_another_name_of_the_end_is_refused_beside_a_start(name):
+    with pytest.raises(BenchmarkError, match=f"my.csv: found {name!r} .*, expected 'end' of a segment"):
+        find_columns([*MAIN, "start", name], "my.csv")
+
+
+@pytest.mark.parametrize("name", "timestamp timestamps span segment interval time_range window moments".split())
+def test_a_column_with_both_is_refused_where_neither_is(name):
+    with pytest.raises(BenchmarkError, match=f"found {name!r} .*, expected 'start' and 'end' of a segment"):
+        find_columns([*MAIN, name], "my.csv")
+    assert find_columns([*MAIN, "start", "end", name], "my.csv").keys() == {*MAIN, "start", "end"}
+
+
+@pytest.mark.parametrize(
+    "name", "subset partition set Set fold data_split dataset_split splits spilt phase usage is_train train".split()
+)
+def test_another_name_of_the_split_is_refused(name):
+    with pytest.raises(BenchmarkError, match=f"found {name!r} .*, expected 'split'"):
+        find_columns([*MAIN, name], "my.csv")
+
+
+def test_all_unclear_columns_are_named_at_once():
+    with pytest.raises(BenchmarkError, match="'time_start', 'time_end', 'subset' .*'start' .*'end' .*'split'"):
+        find_columns(["label", *MAIN, "time_start", "time_end", "subset"], "kinetics.csv")
+
+
+@pytest.mark.parametrize(
+    "name",
+    """author url views label youtube_id video_id videoid contentUrl page_dir clip_id title description category
+    channel likes duration length fps width height license rating stars upload_date num_frames matching_score
+    dataset topic gender legend weekend restart startup trend caption_zh language source age frames""".split()
+    + ["", "Unnamed: 0", "aesthetic score", "camera motion"],
+)
+def test_what_is_clearly_another_column_is_left_alone(name):
+    assert find_columns([*MAIN, name], "my.csv").keys() == set(MAIN)
+
+
+@pytest.mark.parametrize("other", ["text", "captions", "Caption", "caption_2", "caption.1", "caption2"])
+def test_two_columns_of_captions_are_refused(other):
+    with pytest.raises(BenchmarkError, match=f"found the columns 'caption' and '{other}', expected one column"):
+        find_columns([*MAIN, other], "my.csv")
+
+
+def test_many_columns_are_not_all_named():
+    with pytest.raises(BenchmarkError, match="and 980 more, expected a column 'video'") as caught:
+        find_columns([f"{number}" * 1000 for number in range(1000)], "my.json")
+    assert len(str(caught.value)) < 3000
