@@ -454,6 +454,21 @@ def test_the_folder_of_a_finished_run_is_published_to_where_its_arguments_say(hu
     assert MODEL <= set(hub.repos["alice/finished"].files())
 
 
+def test_a_finished_run_that_cannot_be_published_says_how_to_go_on(hub, client, save):
+    folder = save("kept")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for settings, said in (
+        ({"hub_model_id": "bob/kept", "hub_token": "hf_alice"}, "HfHubHTTPError"),
+        ({"hub_model_id": "alice/kept/x", "hub_token": "hf_alice"}, "HFValidationError"),
+    ):
+        args = DRLTrainingArguments(str(folder), use_cpu=True, report_to="none", **settings)
+        with pytest.raises(
+            PublishError, match=f"finished model, but is not published .{said}.*the same command again"
+        ):
+            publish_folder(args)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
 @pytest.mark.parametrize("strategy", ["every_save", "checkpoint", "all_checkpoints"])
 def test_nothing_is_pushed_in_mid_training(strategy, make_trainer):
     with pytest.raises(ValueError, match=f"`hub_strategy`: found '{strategy}', expected 'end'"):

@@ -213,7 +213,7 @@ def test_a_run_leaves_a_model_its_processor_and_its_metrics(processes, small_roo
     }
     assert format_result(result) in done.stdout
 
-    assert done.stdout.count("text to video") == 1 and done.stdout.count('"a red circle rises"') == 1
+    assert done.stdout.count("\ntext to video") == 1 and done.stdout.count('"a red circle rises"') == 1
     assert "10 of 10 captions, 10 of 10 videos" in done.stdout
 
 
@@ -224,6 +224,89 @@ def test_a_run_into_another_folder_stops_before_any_work(small_root, tmp_path):
     assert done.returncode != 0
     assert "FileExistsError: `output_dir`" in done.stderr and "thesis.tex" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+
+
+@pytest.fixture
+def small(small_root, tmp_path) -> dict:
+    """A recipe of two steps."""
+    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = {**tower, "image_size": 32, "patch_size": 8}
+    return base(
+        tmp_path,
+        root=str(small_root),
+        frame_cache_dir=str(tmp_path / "cache"),
+        model={"projection_dim": 32, "text_config": tower, "vision_config": vision},
+        per_device_train_batch_size=8,
+        max_steps=2,
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
+    )
+
+
+def test_a_wrong_command_line_is_one_line(train_tvr, tmp_path, capsys):
+    out = ["--output_dir", str(tmp_path / "out")]
+    for flags, said in (
+        (["--learning_rat", "1", *out], "--learning_rat"),
+        (["--learning_rate", "fast", *out], "--learning_rate"),
+        (["--config", "none.yaml"], "--config: found no file 'none.yaml'"),
+        (["--model.interaction", "new", *out], "--model.interaction: `interaction`: found 'new'"),
+        (["--fps", "-1", *out], "`fps`: found -1.0"),
+        (["--config", write_config(tmp_path, "a: [1")], "invalid YAML"),
+    ):
+        assert train_tvr.main(flags) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1 and lines[0].startswith("error: ") and said in lines[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupt_says_how_to_go_on(train_tvr, small, tmp_path, capsys, monkeypatch):
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_tvr, "load_split", interrupt)
+    assert train_tvr.main(["--config", write_config(tmp_path, small)]) == 130
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert (
+        said
+        == f"Interrupted. The same command goes on from the last checkpoint in {tmp_path / 'out'}, if there is one."
+    )
+
+
+@pytest.mark.parametrize("name", ["max_words", "max_frames"])
+def test_sizes_that_cannot_fit_stop_the_example_before_it_decodes(name, train_tvr, small, tmp_path):
+    with pytest.raises(ValueError, match="`max_(length|frames)`: found 100, expected at most 77"):
+        train_tvr.main(["--config", write_config(tmp_path, small), f"--{name}", "100"])
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_finished_run_survives_whatever_fails_afterwards(train_tvr, small, tmp_path, capsys, caplog, monkeypatch):
+    """First its card, then its push; the results are those of the weights on the disk."""
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("no memory left")
+
+    monkeypatch.setattr("drl_tvr.training.publishing.write_model_card", fail)
+    config = write_config(tmp_path, small)
+    assert train_tvr.main(["--config", config]) == 0
+    assert "the model card was not written (RuntimeError: no memory left)" in caplog.text
+    assert "Traceback" not in capsys.readouterr().err
+    result = EvaluationResult.load(tmp_path / "out" / "test_results.json")
+    model, processor = DRLModel.from_pretrained(tmp_path / "out"), DRLProcessor.from_pretrained(tmp_path / "out")
+    assert describe_model(model, processor, tmp_path / "out")["sha256"] == result.model["sha256"]
+    weights = (tmp_path / "out" / "model.safetensors").read_bytes()
+
+    def refuse(*args, **kwargs):
+        raise OSError("403 Forbidden")
+
+    monkeypatch.setattr("drl_tvr.training.publishing.push_checkpoint", refuse)
+    assert train_tvr.main(["--config", config, "--push_to_hub", "true"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        error.startswith("error: ")
+        and "holds the finished model, but is not published (OSError: 403 Forbidden)" in error
+    )
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == weights
 
 
 def test_the_example_is_a_recipe_of_at_most_150_lines():

@@ -698,6 +698,20 @@ def test_the_towers_come_from_clip(clip_dir: Path):
     torch.testing.assert_close(tokens[torch.arange(3), torch.tensor(WORDS) - 1], pooled)
 
 
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16])
+def test_a_clip_checkpoint_in_half_precision_is_loaded_in_float32_unless_asked(stored, clip_dir: Path, tmp_path: Path):
+    CLIPModel.from_pretrained(clip_dir).to(stored).save_pretrained(tmp_path / "half")
+    exact = CLIPModel.from_pretrained(tmp_path / "half", dtype=torch.float32).state_dict()
+    model = DRLModel.from_clip_pretrained(tmp_path / "half", temporal_config=TEMPORAL)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert all(torch.equal(model.state_dict()[name], weight) for name, weight in exact.items())
+    model.save_pretrained(tmp_path / "saved")
+    assert DRLModel.from_pretrained(tmp_path / "saved").dtype == torch.float32
+    for dtype in (stored, "auto"):
+        half = DRLModel.from_clip_pretrained(tmp_path / "half", temporal_config=TEMPORAL, hub_kwargs={"dtype": dtype})
+        assert half.dtype == stored
+
+
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("num_positions", [6, 9, 12])
 def test_the_temporal_encoder_starts_as_a_copy_of_the_text_tower(clip_dir: Path, num_layers: int, num_positions: int):
