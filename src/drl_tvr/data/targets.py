@@ -7,7 +7,7 @@ from pathlib import Path
 from .benchmarks import BENCHMARKS, load_benchmark
 from .benchmarks.own_data import SUFFIXES, find_files, splits_of
 from .errors import BenchmarkError
-from .folder import find_videos
+from .folder import VIDEO_EXTENSIONS, extension_of, find_videos
 from .records import SPLITS
 
 
@@ -24,6 +24,7 @@ def find_target(
 
     Raises:
         `ValueError`: When `root` or `split` is given and the target is not a benchmark.
+        `FileNotFoundError`: When the target does not exist and is not called like a video.
     """
     if is_benchmark(target):
         return *benchmark_videos(target, root, split), {}, []
@@ -37,6 +38,12 @@ def find_target(
     if os.path.isdir(target):
         scan = find_videos(target)
         return scan.paths, [], scan.left_out, scan.not_searched
+    name = os.fsdecode(target)
+    if not os.path.lexists(target) and "://" not in name and extension_of(name) not in VIDEO_EXTENSIONS:
+        raise FileNotFoundError(
+            f"{name}: found no such file or folder, expected a folder, a video, a table of your own data or a "
+            f"benchmark ({', '.join(BENCHMARKS)})."
+        )
     return [target], [], {}, []
 
 
