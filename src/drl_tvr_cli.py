@@ -6,6 +6,7 @@ argument are answered at once.
 
 import json
 import logging
+import os
 import shutil
 import sys
 from enum import StrEnum
@@ -27,6 +28,8 @@ class Normalization(StrEnum):  # typer takes a list of an enum, but not of a lit
     DSL = "dsl"
     QB_NORM = "qb-norm"
 
+
+INTERRUPTED = 130  # exit code after Ctrl-C
 
 Root = Annotated[Path | None, Option(help="Folder of the benchmark's annotations and videos.")]
 
@@ -129,7 +132,7 @@ def evaluate(
     output: Annotated[Path | None, Option(metavar="FILE", help="By default MODEL-BENCHMARK-SPLIT.json here.")] = None,
     batch_size: Annotated[int, Option(min=1, help="Captions or videos per batch.")] = 128,
     device: Annotated[str | None, Option(help="By default cuda if there is one, else cpu.")] = None,
-    num_workers: Annotated[int, Option(help="Processes that read frames.")] = 0,
+    num_workers: Annotated[int, Option(min=0, help="Processes that read frames.")] = 0,
     frame_cache_dir: Annotated[Path | None, Option(help="Folder that keeps decoded frames.")] = None,
     allow_missing: Annotated[bool, Option("--allow-missing", help="Leave missing videos out.")] = False,
     normalization: Annotated[list[Normalization] | None, Option(help="Also normalised scores; repeatable.")] = None,
@@ -271,7 +274,14 @@ def terminal_width() -> int | None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command and return its exit code: 1 for an error of the input, which is one line on standard error."""
+    """Run the command and return its exit code.
+
+    It is 1 for an error of the input, which is one line on standard error, and 130 for Ctrl-C.
+    """
+    if argv is None:
+        # This process is the command's own: no interpreter that it starts looks for modules in the current folder.
+        os.environ["PYTHONSAFEPATH"] = "1"
+        argv = sys.argv[1:]
     # A name may hold any character; what the encoding of the output lacks is written as an escape.
     if sys.stdout is not None:  # closed by `>&-`
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -280,10 +290,14 @@ def main(argv: list[str] | None = None) -> int:
     try:
         app(argv, prog_name="drl-tvr")
     except SystemExit as end:
+        if end.code == INTERRUPTED:
+            kept = " Finished videos are kept: run the same command again." if argv[0] == "evaluate" else ""
+            print(f"\ndrl-tvr: interrupted.{kept}", file=sys.stderr)
         return end.code
     except (ValueError, OSError, ImportError) as error:
-        message = "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in str(error))
-        print(f"drl-tvr: error: {message}", file=sys.stderr)
+        from drl_tvr.terminal import one_line
+
+        print(f"drl-tvr: error: {one_line(error)}", file=sys.stderr)
         return 1
 
 

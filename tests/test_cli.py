@@ -69,6 +69,8 @@ def test_the_doctor_names_what_a_table_lacks(folder: Path, capsys: pytest.Captur
         ([".", "--root", "x"], "`root` and `split`: found the target ., expected a benchmark"),
         ([".", "--split", "test"], "`root` and `split`: found the target ., expected a benchmark"),
         (["msrvtt-9k", "--root", "nowhere"], "nowhere"),
+        (["vidoes"], "vidoes: found no such file or folder, expected a folder, a video, a table of your own data or"),
+        (["msrvtt-8k"], "benchmark (msrvtt-9k, "),
         ([".", "--fps", "0"], "`fps`: found 0"),
         ([".", "--num-workers", "0"], "`num_workers`: found 0, expected at least 1"),
         ([".", "--time-limit", "-1"], "`time_limit`: found -1.0, expected a number of seconds above 0"),

@@ -1,12 +1,16 @@
 """`drl-tvr evaluate`, `compare` and `plot` on a model and a benchmark on disk, from the command to the file."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -206,6 +210,35 @@ def test_a_wrong_input_is_one_line(flags, said, evaluate, tmp_path: Path):
     code, shown, _ = evaluate("one", *flags)
     assert code == 1 and said in shown and "Traceback" not in shown
     assert (tmp_path / "precious.txt").read_text() == "my notes" and not list(tmp_path.glob("*.json"))
+
+
+def test_a_broken_download_is_named(evaluate, folder):
+    shutil.copytree(folder / "one", folder / "broken")
+    os.truncate(folder / "broken" / "model.safetensors", 5000)
+    code, shown, _ = evaluate("broken")
+    assert code == 1 and f"{folder / 'broken' / 'model.safetensors'}: found no whole file" in shown
+
+
+def test_an_interrupt_is_one_line_and_leaves_no_process(folder, tmp_path):
+    """Of all processes of the terminal, while clips are rendered."""
+    command = [sys.executable, "-m", "drl_tvr_cli", "evaluate", folder / "one", "--benchmark", "moving-shapes"]
+    command += ["--root", "shapes"]
+    interrupt = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True, **interrupt
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("shapes/videos/*.mp4")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate()[1].splitlines()
+    assert process.returncode == 130 and workers
+    assert said[-1] == "drl-tvr: interrupted. Finished videos are kept: run the same command again."
+    assert not [line for line in said[:-1] if line.strip() and "Rendering" not in line and "Loading" not in line]
+    for worker in workers:
+        assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
 
 
 def test_the_commands_work_one_after_the_other(folder, small_root, tmp_path):

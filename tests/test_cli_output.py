@@ -1,5 +1,6 @@
 """What the command answers without torch, and what its tables do with any name, width and encoding."""
 
+import errno
 import os
 import pty
 import subprocess
@@ -15,8 +16,9 @@ import drl_tvr_cli
 from drl_tvr.data.doctor import VideoCheck, format_report
 from drl_tvr.data.records import SPLITS
 from drl_tvr.evaluation.normalization import NORMALIZATION_NEEDS
+from drl_tvr.files import write_whole
 from drl_tvr.model.configuration_drl import CDCR_MODES, INTERACTIONS
-from drl_tvr.terminal import format_sentences, format_table
+from drl_tvr.terminal import format_sentences, format_table, one_line
 from drl_tvr_cli import main
 
 
@@ -85,6 +87,37 @@ def test_an_error_of_the_library_is_one_line_without_control_characters(capsys):
     assert error.startswith("drl-tvr: error: ") and error.count("\n") == 1 and "\x1b" not in error
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "a.json"),
+            "a.json: found no such file or folder, ",
+        ),
+        (
+            PermissionError(errno.EACCES, os.strerror(errno.EACCES), b"a\xff"),
+            "a\\udcff: found no permission, expected",
+        ),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "found no space left on the disk; make room and run the"),
+        (OSError(errno.EIO, os.strerror(errno.EIO), "a.json"), "a.json: Input/output error."),
+        (OSError(errno.ENOSPC, "it cannot be written (full)", "out"), "out: it cannot be written (full)."),
+        (OSError("out: a sentence."), "out: a sentence."),
+        (ValueError("several\n  lines\x1b"), "several lines\\x1b"),
+    ],
+)
+def test_an_error_is_one_line_without_the_number_of_the_system(error, said):
+    assert one_line(error).startswith(said) and "Errno" not in one_line(error)
+
+
+def test_a_full_disk_names_the_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(OSError) as caught:
+        write_whole(tmp_path / "result.json", "{}")
+    assert one_line(caught.value).startswith(f"{tmp_path / 'result.json'}: found no space left") and not list(
+        tmp_path.iterdir()
+    )
+
+
 def test_an_unexpected_error_is_not_hidden():
     code = "import drl_tvr_cli as c, drl_tvr.data as d\nd.run_doctor = lambda *a, **k: 1 / 0\nc.main(['doctor', '.'])"
     done = run(code)
@@ -95,7 +128,7 @@ def test_an_interrupt_ends_the_command_quietly():
     code = "import sys, drl_tvr_cli as c, drl_tvr.data as d\ndef stop(*a, **k): raise KeyboardInterrupt\n"
     code += "d.run_doctor = stop\nsys.exit(c.main(['doctor', '.']))"
     done = run(code)
-    assert done.returncode == 130 and b"Traceback" not in done.stderr
+    assert (done.returncode, done.stderr) == (130, b"\ndrl-tvr: interrupted.\n")
 
 
 @pytest.mark.parametrize(

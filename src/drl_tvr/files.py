@@ -41,16 +41,20 @@ def write_whole(path: str | os.PathLike, content: str | bytes) -> Path:
     data = content.encode("utf-8") if isinstance(content, str) else content
     # In the same folder, as a file can only be renamed within one file system.
     temporary = path.parent / f"{TEMPORARY_PREFIX}{path.name[:40]}-{secrets.token_hex(8)}"
-    # Unlike `tempfile`, which lets only the owner read, this leaves the permissions to the process's umask.
-    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        # Unlike `tempfile`, which lets only the owner read, this leaves the permissions to the process's umask.
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        error.filename = str(path)  # a full disk names no file
         raise
     sync(path.parent)
     return path

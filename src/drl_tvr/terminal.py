@@ -1,6 +1,8 @@
 """Write tables and sentences as plain text for a terminal, a pipe or a file."""
 
+import errno
 import io
+import os
 from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len
@@ -14,6 +16,16 @@ LONGEST_LINE = 120  # of sentences; a table may be wider where no terminal limit
 UNLIMITED = 100_000
 BREAKABLE = 10  # words of more may be broken
 JUSTIFY = {"l": "left", "r": "right"}
+# What the system's own words about a file leave out.
+SYSTEM_ERRORS = {
+    errno.ENOENT: "found no such file or folder, expected one that exists",
+    errno.EACCES: "found no permission, expected a file or folder of your own",
+    errno.EISDIR: "found a folder, expected a file",
+    errno.ENOTDIR: "found a file, expected a folder",
+    errno.EROFS: "found a disk that is read-only, expected one to write on",
+    errno.ENOSPC: "found no space left on the disk; make room and run the same command again",
+    errno.EDQUOT: "found no space left in your quota; make room and run the same command again",
+}
 
 
 def format_table(header: Sequence[str], rows: Iterable[Sequence[str]], align: str, width: int | None = None) -> str:
@@ -87,4 +99,30 @@ def printable(text: str) -> str:
     )
 
 
-__all__ = ["format_sentences", "format_table", "printable"]
+def one_line(error: Exception) -> str:
+    """Say an error in one line, without control characters.
+
+    Args:
+        error (`Exception`): The error. Of an error of the system, the number is replaced by words.
+
+    Returns:
+        `str`: The message.
+
+    Example:
+
+    ```python
+    >>> from drl_tvr.terminal import one_line
+
+    >>> one_line(FileNotFoundError(2, "No such file or directory", "results.json"))
+    'results.json: found no such file or folder, expected one that exists.'
+    ```"""
+    message = str(error)
+    if isinstance(error, OSError) and error.strerror is not None:
+        is_own = error.strerror != os.strerror(error.errno)  # words of this package
+        message = error.strerror if is_own else SYSTEM_ERRORS.get(error.errno, error.strerror)
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        message = f"{place}{message}."
+    return " ".join(printable(line.strip()) for line in message.splitlines())
+
+
+__all__ = ["format_sentences", "format_table", "one_line", "printable"]

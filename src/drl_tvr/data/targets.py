@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from .benchmarks import BENCHMARKS, load_benchmark
 from .benchmarks.own_data import has_own_data, splits_of
-from .folder import TABLE_EXTENSIONS, VideoScan, find_videos
+from .folder import TABLE_EXTENSIONS, VIDEO_EXTENSIONS, VideoScan, extension_of, find_videos
 from .records import SPLITS
 
 
@@ -20,6 +20,7 @@ def find_target(
 
     Raises:
         `ValueError`: When `root` or `split` is given and the target is not a benchmark.
+        `FileNotFoundError`: When the target does not exist and is not called like a video.
     """
     if is_benchmark(target):
         videos, missing = benchmark_videos(target, root, split)
@@ -31,7 +32,15 @@ def find_target(
         )
     if not isinstance(target, str | os.PathLike):
         return VideoScan(list(target)), []
-    return find_videos(target) if os.path.isdir(target) else VideoScan([target]), []
+    if os.path.isdir(target):
+        return find_videos(target), []
+    name = os.fsdecode(target)
+    if not os.path.lexists(target) and "://" not in name and extension_of(name) not in VIDEO_EXTENSIONS:
+        raise FileNotFoundError(
+            f"{name}: found no such file or folder, expected a folder, a video, a table of your own data or a "
+            f"benchmark ({', '.join(BENCHMARKS)})."
+        )
+    return VideoScan([target]), []
 
 
 def is_benchmark(target: str | os.PathLike | Iterable[Video]) -> bool:

@@ -133,6 +133,8 @@ def without_current_folder() -> Iterator[None]:
 def end_with_parent(worker_id: int | None = None) -> None:
     """End this process, which `multiprocessing` started, as soon as its parent ends, also while it is busy.
 
+    Ctrl-C reaches every process of the terminal; here only the parent takes it, and ends the others.
+
     Args:
         worker_id (`int`, *optional*): Not used; a `DataLoader` passes it to its `worker_init_fn`.
     """
@@ -142,6 +144,7 @@ def end_with_parent(worker_id: int | None = None) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def serve(
@@ -151,8 +154,6 @@ def serve(
     if inherited is not None:
         inherited.close()
     end_with_parent()
-    # Ctrl-C reaches every process of the terminal; the main one ends the others.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The kernel's own clock ends a process also while no Python code runs, and when the main process is gone.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     # When memory runs out, Linux ends this process rather than the main one.

@@ -10,7 +10,7 @@ from .recipe import Recipe, RunOptions, parse_recipe
 
 
 # Exit codes.
-NOT_PUBLISHED, WRONG_COMMAND_LINE, INTERRUPTED = 1, 2, 130
+FAILED, WRONG_COMMAND_LINE, INTERRUPTED = 1, 2, 130
 
 
 def run_script(
@@ -26,7 +26,7 @@ def run_script(
         default (`str` or `os.PathLike`, *optional*): See [`~training.recipe.parse_recipe`].
 
     Returns:
-        `int`: 0; 1 when the finished model was not published; 2 for a wrong command line; 130 after Ctrl-C.
+        `int`: 0; 1 when the run failed or its model was not published; 2 for a wrong command line; 130 after Ctrl-C.
     """
     try:
         recipe, options, args = parse_recipe(sys.argv[1:] if argv is None else argv, default)
@@ -35,9 +35,9 @@ def run_script(
         return WRONG_COMMAND_LINE
     try:
         script(recipe, options, args)
-    except PublishError as error:
-        say(f"error: {error}")
-        return NOT_PUBLISHED
+    except (PublishError, ValueError, OSError) as error:  # of the input or the machine; any other shows its traceback
+        say(f"{type(error).__name__}: {error}")
+        return FAILED
     except KeyboardInterrupt:
         say(f"Interrupted. The same command goes on from the last checkpoint in {args.output_dir}, if there is one.")
         return INTERRUPTED
