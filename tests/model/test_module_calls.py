@@ -110,3 +110,24 @@ def test_a_quantised_model_takes_uint8_and_float_pixels(make_tiny_model, interac
             scores, expected = quantised(**inputs).logits_per_text, model(**inputs).logits_per_text
         assert torch.isfinite(scores).all()
         assert (scores - expected).abs().max() < 0.2 * expected.abs().max() + 1
+
+
+@pytest.mark.parametrize("pad_to_multiple_of", [None, 64])
+def test_a_resized_vocabulary_comes_back(make_tiny_model, tmp_path: Path, pad_to_multiple_of: int | None):
+    model, inputs = randomized(make_tiny_model()), tiny_inputs()
+    vocab_size = model.config.text_config.vocab_size
+    with torch.no_grad():
+        expected = model(**inputs).logits_per_text
+        embeddings = model.resize_token_embeddings(vocab_size + 3, pad_to_multiple_of=pad_to_multiple_of)
+        assert embeddings is model.get_input_embeddings()
+        assert len(embeddings.weight) == model.config.text_config.vocab_size == (576 if pad_to_multiple_of else 524)
+        assert torch.equal(model(**inputs).logits_per_text, expected)
+        inputs["input_ids"][0, 1] = vocab_size + 2
+        expected = model(**inputs).logits_per_text
+        model.save_pretrained(tmp_path)
+        loaded = DRLModel.from_pretrained(tmp_path)
+        assert torch.equal(loaded(**inputs).logits_per_text, expected)
+        other = nn.Embedding.from_pretrained(embeddings.weight + 1)
+        loaded.set_input_embeddings(other)
+        assert loaded.get_input_embeddings() is other is loaded.text_model.get_input_embeddings()
+        assert not torch.equal(loaded(**inputs).logits_per_text, expected)

@@ -140,3 +140,25 @@ def test_the_length_is_saved_and_must_hold_a_word(clip_tokenizer_dir: Path, tmp_
     assert len(loaded(text=["a dog runs " * 20]).input_ids[0]) == 10
     with pytest.raises(ValueError, match="`max_length`: found 2, expected at least 3"):
         DRLProcessor(DRLVideoProcessor(), tokenizer, max_length=2)
+
+
+@pytest.mark.parametrize("max_length", ["32", None, 4.5, True, 2, -1])
+def test_a_length_that_is_not_one_is_a_value_error(processor, clip_tokenizer_dir: Path, tmp_path: Path, max_length):
+    tokenizer = CLIPTokenizer.from_pretrained(clip_tokenizer_dir)
+    message = f"`max_length`: found {max_length!r}, expected at least 3"
+    with pytest.raises(ValueError, match=message):
+        DRLProcessor(DRLVideoProcessor(), tokenizer, max_length=max_length)
+    for given in ({"max_length": max_length}, {"text_kwargs": {"max_length": max_length}}):
+        with pytest.raises(ValueError, match=message):
+            processor(text=["a dog runs"], **given)
+    processor.save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "processor_config.json").read_text())
+    (tmp_path / "processor_config.json").write_text(json.dumps({**content, "max_length": max_length}))
+    with pytest.raises(ValueError, match=message):
+        DRLProcessor.from_pretrained(tmp_path)
+
+
+def test_padding_to_the_length_is_true_or_false(clip_tokenizer_dir: Path):
+    tokenizer = CLIPTokenizer.from_pretrained(clip_tokenizer_dir)
+    with pytest.raises(ValueError, match="`pad_to_max_length`: found 'no', expected True or False"):
+        DRLProcessor(DRLVideoProcessor(), tokenizer, pad_to_max_length="no")

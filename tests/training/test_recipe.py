@@ -127,6 +127,7 @@ def test_settings_hold_all_that_decides_the_result(write):
         ({"model": {"vision_config": {"image_size": "big"}}}, "'model': .*image_size.* expected int"),
         ({"model": {"temporal_config": {"depth": 2}}}, "'model': `temporal_config`: found unknown fields: depth"),
         ({"model": {5: 6}}, "recipe.yaml, key 'model': "),
+        ({"model": {"return_dict": False, "dtype": "float16"}}, "dtype, return_dict: found fields of transformers"),
     ],
 )  # fmt: skip
 def test_a_key_that_is_unknown_or_of_the_wrong_type_is_an_error_that_names_it(recipe, said, write):

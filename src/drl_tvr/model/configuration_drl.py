@@ -80,7 +80,7 @@ def raise_value_errors(config_class: type[PreTrainedConfig]) -> type[PreTrainedC
             try:
                 return method(self, *args, **kwargs)
             except StrictDataclassError as error:
-                raise ValueError(f"{config_class.__name__}: {error.__cause__ or error}") from error
+                raise ValueError(str(error.__cause__ or error)) from error
 
         return call
 

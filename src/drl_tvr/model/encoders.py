@@ -2,7 +2,6 @@
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_sequence, unpack_sequence
 from transformers import CLIPTextModel
 from transformers import initialization as init
 from transformers.masking_utils import create_bidirectional_mask
@@ -158,11 +157,11 @@ class DRLTemporalLSTM(nn.Module):
     def forward(self, frame_tokens: torch.Tensor, video_mask: torch.Tensor) -> torch.Tensor:
         """Encode `frame_tokens` (num_videos, num_frames, dim) where `video_mask` is 1; padding does not change."""
         real = video_mask.bool()
-        videos = frame_tokens[real].split(real.sum(dim=-1).tolist())
-        encoded, _ = self.lstm(pack_sequence(videos, enforce_sorted=False))
-        residual = torch.zeros_like(frame_tokens)
-        residual[real] = torch.cat(unpack_sequence(encoded)).to(residual.dtype)  # (num_real_frames, dim)
-        return frame_tokens + residual
+        # Real frames first, in their order: an LSTM does not look ahead, so padding behind them changes nothing.
+        order = real.to(torch.uint8).argsort(dim=1, descending=True, stable=True)  # (num_videos, num_frames)
+        encoded, _ = self.lstm(frame_tokens.take_along_dim(order[..., None], dim=1))
+        encoded = encoded.take_along_dim(order.argsort(dim=1)[..., None], dim=1)  # in the order of `frame_tokens`
+        return frame_tokens + encoded.masked_fill(~real[..., None], 0.0).to(frame_tokens.dtype)
 
 
 __all__ = ["DRLBlockStack", "DRLTemporalLSTM", "DRLTemporalTransformer", "DRLTokenWeights"]

@@ -263,6 +263,10 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         """Return the text tower's token embeddings, which FSDP asks for."""
         return self.text_model.get_input_embeddings()
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the text tower's token embeddings; `resize_token_embeddings` calls it."""
+        self.text_model.set_input_embeddings(value)
+
     def get_text_features(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> DRLFeatures:
         """Encode texts.
 

@@ -12,6 +12,16 @@ from .own_files import LOCATION, load_tokenizer, read_processor_config
 from .publishing import DRLPublishMixin
 
 
+def check_max_length(max_length: int) -> None:
+    """Refuse a largest number of tokens that leaves no word between the start and the end.
+
+    Raises:
+        `ValueError`: When it is not an integer of at least 3.
+    """
+    if not isinstance(max_length, int) or isinstance(max_length, bool) or max_length < 3:
+        raise ValueError(f"`max_length`: found {max_length!r}, expected at least 3: start, one word and end.")
+
+
 class DRLProcessor(DRLPublishMixin, ProcessorMixin):
     """Processor of captions and videos: a [`CLIPTokenizer`] and a [`DRLVideoProcessor`] in one object.
 
@@ -41,8 +51,9 @@ class DRLProcessor(DRLPublishMixin, ProcessorMixin):
     published_as = {None: "AutoProcessor", "video_processor": "AutoVideoProcessor"}
 
     def __init__(self, video_processor=None, tokenizer=None, max_length: int = 32, pad_to_max_length: bool = False):
-        if max_length < 3:
-            raise ValueError(f"`max_length`: found {max_length}, expected at least 3: start, one word and end.")
+        check_max_length(max_length)
+        if not isinstance(pad_to_max_length, bool):
+            raise ValueError(f"`pad_to_max_length`: found {pad_to_max_length!r}, expected True or False.")
         self.max_length = max_length
         self.pad_to_max_length = pad_to_max_length
         super().__init__(video_processor, tokenizer)
@@ -88,12 +99,14 @@ class DRLProcessor(DRLPublishMixin, ProcessorMixin):
             - **video_mask** (`torch.Tensor` of shape `(num_videos, num_frames)`): 1 for real frames.
 
         Raises:
-            `ValueError`: When there is neither text nor video, a list is empty, or a caption is blank or not a string.
+            `ValueError`: When there is neither text nor video, a list is empty, a caption is blank or not a string, or
+                `max_length` is not an integer of at least 3.
             [`VideoDecodeError`]: See [`DRLVideoProcessor.preprocess`].
         """
         # `ProcessorMixin` prefers the length of the tokenizer's last call before it was saved.
         defaults = {key: value for key, value in self.text_kwargs.items() if key not in kwargs}
         kwargs["text_kwargs"] = defaults | (kwargs.get("text_kwargs") or {})
+        check_max_length(kwargs.get("max_length", kwargs["text_kwargs"].get("max_length")))
         return super().__call__(text=text, videos=videos, **kwargs)
 
     def validate_inputs(

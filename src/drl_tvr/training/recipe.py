@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from huggingface_hub.errors import StrictDataclassError
-from transformers import HfArgumentParser
+from transformers import HfArgumentParser, PreTrainedConfig
 
 from ..model.configuration_drl import DRLConfig
 from ..model.modeling_drl import DRLModel
@@ -310,6 +310,9 @@ def check_model_fields(model: dict, from_clip: bool) -> None:
     for name in DRLModel.CLIP_FIELDS:
         if from_clip and name in model:
             raise ValueError(f"`{name}`: found {model[name]!r}, expected none: the CLIP checkpoint decides it.")
+    inherited = sorted({item.name for item in fields(PreTrainedConfig)} & set(model))
+    if inherited:  # they say how transformers runs a model, as `return_dict` does
+        raise ValueError(f"{', '.join(inherited)}: found fields of transformers, expected fields of DRLConfig.")
     # How wide the tokens of a checkpoint are is not known before it is loaded.
     checked_alone = FIELDS_OF_NEW_BLOCKS if from_clip else ()
     try:
