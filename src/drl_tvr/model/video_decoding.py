@@ -14,8 +14,9 @@ import torch
 from transformers.utils import is_av_available, is_torchcodec_usable, logging, requires_backends
 from transformers.video_utils import VideoMetadata
 
-from .video_container import MAX_PIXELS, PacketTable, locate_video, open_video, scan_video
-from .video_errors import VideoDecodeError, VideoNotFoundError, video_error
+from .video_container import PacketTable, locate_video, open_video, prepare_decoder, scan_video
+from .video_errors import VideoDecodeError, VideoNotFoundError, safe_name, video_error
+from .video_orientation import upright_pixels, upright_size
 
 
 if is_av_available():
@@ -32,12 +33,15 @@ class DRLVideoMetadata(VideoMetadata):
         codec (`str`, *optional*): FFmpeg's name of the codec.
         truncation (`str`, *optional*): The defect of the file, when `allow_truncated` accepted its readable part.
             `total_num_frames` and `duration` are those of that part.
+        suspicion (`str`, *optional*): What the header says that the content does not bear out: the video may be whole
+            or not. Also frames of several sizes, which are scaled to the first.
         timestamps (`list[float]`, *optional*): Time of each sampled frame in seconds after the first frame, as the
             file states it, or by the average rate where it states none. transformers always uses the average rate.
     """
 
     codec: str | None = None
     truncation: str | None = None
+    suspicion: str | None = None
     timestamps: list[float] | None = None
 
 
@@ -195,6 +199,7 @@ def read_video(
     metadata = DRLVideoMetadata(
         num_frames, fps=table.fps, duration=num_frames / table.fps, codec=table.codec, truncation=table.truncation
     )
+    metadata.suspicion = table.suspicion
     indices = sample_readable(metadata, sample_indices_fn, name)
     frames = decode_with_torchcodec(source, table, indices) if has_torchcodec and table.for_torchcodec else None
     metadata.video_backend = "pyav" if frames is None else "torchcodec"
@@ -272,15 +277,11 @@ def decode_with_pyav(
         [`VideoDecodeError`]: With code `"no-frames"`, or `"truncated"` unless `allow_truncated`.
     """
     wanted, frames, times, count = set(indices), {}, [], 0
-    size, places, last_place = {}, table.places(), None
+    size, places, last_place = None, table.places(), None
     damage = cause = None
     with open_video(source, name) as container:
         stream = container.streams[table.stream]
-        stream.codec_context.thread_type = "AUTO"
-        # All cores in a single process, one in a worker of a `DataLoader`, which sets torch's number of threads to 1.
-        stream.codec_context.thread_count = torch.get_num_threads()
-        # A frame may be larger than the header says.
-        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        prepare_decoder(stream)
         try:
             for frame in container.decode(stream):
                 # FFmpeg conceals a frame that it cannot decode, and frames that refer to it are wrong as well.
@@ -291,9 +292,8 @@ def decode_with_pyav(
                 last_place = place
                 if count in wanted:
                     # A stream may change its size, but a tensor has one: the first.
-                    size = size or {"width": frame.width, "height": frame.height}
-                    pixels = np.rot90(frame.to_ndarray(format="rgb24", **size), round(frame.rotation / 90) % 4)
-                    frames[count] = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+                    size = size or upright_size(frame)
+                    frames[count] = upright_pixels(frame, size)
                 times.append(frame.time)
                 count += 1
                 if count > indices[-1]:
