@@ -13,6 +13,7 @@ ANSWER_TIMEOUT = 30.0  # seconds without a byte
 # Reading a file may take this long and, where its size is known, as long as a slow connection needs for all of it.
 TIME_LIMIT, SLOWEST_RATE = 60.0, 100_000  # seconds, bytes per second
 LONGEST_SKIP = 2**20  # bytes; it is faster to read these than to ask again
+HEAD_SIZE = 2**16  # bytes; the beginning is kept, since it is read several times to find the format
 RESERVED = "%/:=&?~#+!$,;'@()*[]"  # characters of a URL that mean something, or are an escape
 MISSING, FORBIDDEN, PASSING = (404, 410), (401, 403, 407), (408, 425, 429)  # and 500 and above are passing
 
@@ -36,7 +37,7 @@ def make_opener() -> request.OpenerDirector:
 class RemoteFile:
     """A file of an http(s) server, opened for reading bytes.
 
-    Nothing is stored. After a jump only the rest is asked for, or all of it again where the server knows no parts
+    Only its beginning is kept. After a jump only the rest is asked for, or all of it again where the server knows no parts
     (no `Range` requests).
 
     Args:
@@ -52,9 +53,10 @@ class RemoteFile:
 
     def __init__(self, url: str):
         self.name = safe_name(url)
-        self.url = url
+        self.url = checked_url(url)
         self.position = self.received = 0  # of the reader, and of the answer that is being received
         self.size = self.answer = None
+        self.head = b""
         self.has_ranges = True
         self.is_broken = False
         self.began = time.monotonic()
@@ -90,23 +92,28 @@ class RemoteFile:
         """Read bytes from the position; fewer than `size` only at the end of the file."""
         if self.is_broken or (self.size is not None and self.position >= self.size):
             return b""  # FFmpeg reads on after an error, which it reports later
-        gap = self.position - self.received
-        if gap < 0 or (gap > LONGEST_SKIP and self.has_ranges):
-            self.ask(self.position if self.has_ranges else 0)
-        while self.received < self.position:
-            if not self.receive(min(self.position - self.received, LONGEST_SKIP)):
-                return b""
-        parts = []
+        parts = [self.head[self.position : self.position + size]]
+        self.position += len(parts[0])
+        size -= len(parts[0])
+        if size:
+            self.go_to(self.position)
         while size > 0 and (part := self.receive(size)):
             parts.append(part)
+            self.position += len(part)
             size -= len(part)
-        self.position = self.received
         return b"".join(parts)
+
+    def go_to(self, position: int) -> None:
+        """Make `position` that of the answer, if the file is as long."""
+        if position < self.received or (position > self.received + LONGEST_SKIP and self.has_ranges):
+            self.ask(position if self.has_ranges else 0)
+        while self.received < position and self.receive(min(position - self.received, LONGEST_SKIP)):
+            pass
 
     def ask(self, start: int) -> None:
         """Ask the server for the bytes from `start` on."""
         self.close()
-        address = parse.urlsplit(parse.quote(self.url, safe=RESERVED))
+        address = parse.urlsplit(self.url)
         user, _, server = address.netloc.rpartition("@")
         headers = {"Range": f"bytes={start}-", "Accept-Encoding": "identity", "User-Agent": "drl-tvr"}
         wanted = request.Request(address._replace(netloc=server).geturl(), headers=headers)
@@ -118,13 +125,13 @@ class RemoteFile:
         except error.HTTPError as answer:
             answer.close()
             raise self.refusal(answer.code) from None
-        except (OSError, http.client.HTTPException, ValueError) as cause:
+        except (OSError, http.client.HTTPException) as cause:
             raise self.fault(reason_of(cause)) from None
         self.received = start if self.answer.status == 206 else 0
         self.has_ranges = self.answer.status == 206
         stated = re.search(r"/(\d+)$", self.answer.headers.get("Content-Range", ""))
         length = stated[1] if stated else self.answer.headers.get("Content-Length")
-        if self.size is None and length is not None:
+        if self.size is None and length is not None and length.isdigit():
             self.size = int(length)
 
     def receive(self, size: int) -> bytes:
@@ -137,6 +144,8 @@ class RemoteFile:
             part = self.answer.read1(size)
         except (OSError, http.client.HTTPException) as cause:
             raise self.fault(f"{reason_of(cause)} after {self.received} bytes") from None
+        if self.received == len(self.head) < HEAD_SIZE:
+            self.head += part
         self.received += len(part)
         if not part and self.size is not None and self.received < self.size:
             raise self.fault(f"a connection that ends after {self.received} of {self.size} bytes")
@@ -156,10 +165,26 @@ class RemoteFile:
         return video_error(code, self.name, found, "a video")
 
 
+def checked_url(url: str) -> str:
+    """Return a URL with what it may not hold as escapes (spaces, letters with accents).
+
+    Raises:
+        [`VideoDecodeError`]: With code `"missing"`, when it has no server or no valid port.
+    """
+    quoted = parse.quote(url, safe=RESERVED)
+    try:
+        address = parse.urlsplit(quoted)
+        if address.hostname and address.port != 0:
+            return quoted
+    except ValueError:
+        pass  # an error of its own, since this one holds the URL
+    raise video_error("missing", url, "an address that is not valid", "http://SERVER/PATH or https://SERVER/PATH")
+
+
 def reason_of(cause: Exception) -> str:
     """Return what went wrong, without the URL that the text of an error may hold."""
-    cause = getattr(cause, "reason", cause)
-    return (getattr(cause, "strerror", None) or type(cause).__name__) if isinstance(cause, Exception) else "an error"
+    reason = getattr(cause, "reason", cause)
+    return reason if isinstance(reason, str) else getattr(reason, "strerror", None) or type(reason).__name__
 
 
 __all__ = ["RemoteFile"]

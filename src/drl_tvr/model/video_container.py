@@ -1,6 +1,6 @@
 """Read a video's container to its end without decoding, and compare it with what its header says."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import torch
@@ -76,6 +76,8 @@ class Reading:
             are lost, or two recordings are joined.
         has_leading_packets (`bool`): Whether packets come before the first key frame, in the file or in time.
         steps_back (`bool`): Whether a key frame has an earlier time than a packet before it.
+        first_key (`int`, *optional*): Timestamp of the first key frame.
+        latest (`int`, *optional*): The latest timestamp.
     """
 
     packets: list[tuple[int | None, int]] = field(default_factory=list)
@@ -86,6 +88,24 @@ class Reading:
     has_lost_packets: bool = False
     has_leading_packets: bool = False
     steps_back: bool = False
+    first_key: int | None = None
+    latest: int | None = None
+
+    def add(self, packet: "av.Packet") -> None:
+        """Add the next packet of the video."""
+        self.packets.append((packet.pts, packet.duration or 0))
+        self.position = packet.pos or 0
+        if packet.pts is None:
+            return
+        if self.first_key is None and packet.is_keyframe:
+            self.first_key = packet.pts
+            self.has_leading_packets = len(self.packets) > 1
+        elif self.first_key is not None and packet.pts < self.first_key == self.latest:
+            self.has_leading_packets = True
+        if self.latest is None or packet.pts > self.latest:
+            self.latest = packet.pts
+        elif packet.is_keyframe and packet.pts < self.latest:
+            self.steps_back = True
 
 
 def scan_video(source: str, name: str, allow_truncated: bool = False) -> PacketTable:
@@ -183,7 +203,7 @@ def read_packets(container: "av.container.InputContainer", stream: "av.VideoStre
         [`VideoDecodeError`]: With code `"bad-duration"`, when there is no end.
     """
     reading = Reading(is_encrypted="enc_key_id" in stream.metadata)
-    packets, latest, first_key = reading.packets, None, None
+    packets = reading.packets
     is_transport_stream = container.format.name == "mpegts"
     try:
         for packet in container.demux():
@@ -200,18 +220,9 @@ def read_packets(container: "av.container.InputContainer", stream: "av.VideoStre
                 # Frames that are decoded before the damage but shown after it cannot be read either.
                 packets[:] = [p for p in packets if None in (p[0], packet.pts) or p[0] < packet.pts]
                 break
-            packets.append((packet.pts, packet.duration or 0))
-            reading.position = packet.pos or 0
+            reading.add(packet)
             if len(packets) > MAX_FRAMES:
                 raise video_error("bad-duration", name, "no end", f"at most {MAX_FRAMES} frames")
-            if packet.is_keyframe and first_key is None:
-                first_key = packet.pts
-                reading.has_leading_packets = len(packets) > 1
-            if packet.pts is not None:
-                is_before = first_key is not None and packet.pts < first_key and latest == first_key
-                reading.has_leading_packets = reading.has_leading_packets or is_before
-                reading.steps_back = reading.steps_back or packet.is_keyframe and latest is not None and packet.pts < latest
-                latest = packet.pts if latest is None else max(latest, packet.pts)
     except av.FFmpegError as error:
         reading.damage = f"an error after {len(packets)} frames ({error.strerror})"
     return reading

@@ -15,7 +15,7 @@ from transformers.utils import is_av_available, is_torchcodec_usable, logging, r
 from transformers.video_utils import VideoMetadata
 
 from .video_container import PacketTable, locate_video, open_video, prepare_decoder, scan_video
-from .video_errors import VideoDecodeError, VideoNotFoundError, safe_name, video_error
+from .video_errors import VideoDecodeError, VideoNotFoundError, video_error
 from .video_orientation import upright_pixels, upright_size
 
 

@@ -35,8 +35,7 @@ class VideoDecodeError(ValueError):
             - `"missing"`: the file does not exist, or the link to it leads nowhere.
             - `"unreadable"`: the file exists but may not be read.
             - `"empty"`: the file has 0 bytes.
-            - `"not-a-video"`: the file is a text, a playlist, a still image, a folder, or data in a format that no video
-              is kept in.
+            - `"not-a-video"`: the file is a text, a playlist, a still image, a folder, or data in no format of videos.
             - `"no-video-stream"`: the file holds only sound, with or without a cover.
             - `"encrypted"`: the frames are encrypted.
             - `"unsupported-codec"`: this FFmpeg has no decoder for the codec.
