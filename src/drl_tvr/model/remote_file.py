@@ -37,8 +37,8 @@ def make_opener() -> request.OpenerDirector:
 class RemoteFile:
     """A file of an http(s) server, opened for reading bytes.
 
-    Only its beginning is kept. After a jump only the rest is asked for, or all of it again where the server knows no parts
-    (no `Range` requests).
+    Only its beginning is kept. After a jump only the rest is asked for, or all of it again where the server knows no
+    `Range` requests.
 
     Args:
         url (`str`): An http(s) URL. A user and password in it are sent to that server alone, and not after a redirect.
@@ -84,9 +84,12 @@ class RemoteFile:
         return self.size is not None
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Set the position, without asking the server yet."""
-        self.position = offset + (0, self.position, self.size)[whence]
-        return self.position
+        """Set the position, without asking the server yet; -1 for one that cannot be, as in a damaged index."""
+        position = offset + (0, self.position, self.size)[whence]
+        if position < 0:
+            return -1
+        self.position = position
+        return position
 
     def read(self, size: int) -> bytes:
         """Read bytes from the position; fewer than `size` only at the end of the file."""

@@ -133,6 +133,8 @@ def scan_video(source: str, name: str, allow_truncated: bool = False) -> PacketT
         if len(reading.packets) == 1 and is_still(container, file):
             raise video_error("not-a-video", name, "a still image (HEIF or AVIF)", "a video")
         if reading.damage is None and is_cut(container, stream, file, reading.position):
+            if container.format.name == "gif":
+                reading.packets.pop()  # what there is of the last image
             reading.damage = f"the end of the file after {len(reading.packets)} frames ({reading.end:.3f} s)"
         suspicion = check_duration(reading, container, stream, name) if reading.damage is None else None
         frames = reading.packets
@@ -286,8 +288,9 @@ def prepare_decoder(stream: "av.VideoStream") -> None:
     stream.codec_context.thread_type = "AUTO"
     # All cores in a single process, one in a worker of a `DataLoader`, which sets torch's number of threads to 1.
     stream.codec_context.thread_count = torch.get_num_threads()
-    # A frame may be larger than the header says.
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    # A frame may be larger than the header says. "bitstream" makes an error of what some decoders (MPEG-4's relatives)
+    # would repair with a line in FFmpeg's log; its stricter settings refuse videos that are whole.
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), "err_detect": "bitstream"}
 
 
 def decode_times(source: str, name: str, index: int) -> tuple[list[tuple[int | None, int]], str | None]:

@@ -17,7 +17,7 @@ SEGMENT, CLUSTER = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 def is_cut(container: "av.container.InputContainer", stream: "av.VideoStream", file: BinaryIO, last: int) -> bool:
     """Return whether a file ends in the middle of a packet, or its index points beyond its end.
 
-    Only MP4, Matroska and FLV are looked at. FFmpeg itself marks a packet that is cut in most other formats.
+    Only MP4, Matroska, FLV and GIF are looked at. FFmpeg itself marks a packet that is cut in most other formats.
 
     Args:
         container (`av.container.InputContainer`): The container, read to its end.
@@ -33,6 +33,8 @@ def is_cut(container: "av.container.InputContainer", stream: "av.VideoStream", f
     if container.format.name.startswith("matroska"):
         clusters = [entry.pos for entry in stream.index_entries]
         return any(at >= file.size for at in clusters) or ends_inside_element(file, max(clusters, default=0))
+    if container.format.name == "gif":
+        return ends_inside_block(file, last)
     return container.format.name == "flv" and ends_inside_tag(file, last)
 
 
@@ -86,6 +88,36 @@ def ends_inside_tag(file: BinaryIO, at: int) -> bool:
             return True
         at += 4
     return False
+
+
+def ends_inside_block(file: BinaryIO, at: int) -> bool:
+    """Return whether a GIF ends inside a block, among those from the one at `at` on; its last block may be lacking."""
+    if at == 0:
+        file.seek(10)
+        at = 13 + palette_size(file.read(1))
+    while at < file.size:
+        file.seek(at)
+        head = file.read(10)
+        if head[:1] == b"\x21":
+            at += 2
+        elif head[:1] == b"\x2c":
+            at += 11 + palette_size(head[9:])
+        else:
+            return False  # the end, or what is no block
+        while at < file.size:
+            file.seek(at)
+            size = file.read(1)[0]
+            at += 1 + size
+            if size == 0:
+                break
+        else:
+            return True
+    return at > file.size
+
+
+def palette_size(flags: bytes) -> int:
+    """Return the number of bytes of the palette of a GIF or of one of its images."""
+    return 3 * 2 ** ((flags[0] & 7) + 1) if flags and flags[0] & 128 else 0
 
 
 __all__ = ["is_cut", "read_boxes"]

@@ -59,6 +59,13 @@ class LocalFile(io.FileIO):
         except OSError as error:
             raise self.fault(error) from error
 
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Set the position; -1 for one that cannot be, as in a damaged index, which is FFmpeg's sign of an error."""
+        try:
+            return super().seek(offset, whence)
+        except OSError:
+            return -1
+
     def fault(self, error: OSError) -> Exception:
         """Return the typed error."""
         return video_error("unreadable", self.given_name, f"an error on reading ({error.strerror})", "a readable file")
