@@ -95,12 +95,14 @@ class Reading:
         """Add the next packet of the video."""
         self.packets.append((packet.pts, packet.duration or 0))
         self.position = packet.pos or 0
+        is_early = self.first_key is not None and self.latest == self.first_key
         if packet.pts is None:
+            self.has_leading_packets |= is_early
             return
         if self.first_key is None and packet.is_keyframe:
             self.first_key = packet.pts
             self.has_leading_packets = len(self.packets) > 1
-        elif self.first_key is not None and packet.pts < self.first_key == self.latest:
+        elif is_early and packet.pts < self.first_key:
             self.has_leading_packets = True
         if self.latest is None or packet.pts > self.latest:
             self.latest = packet.pts
@@ -160,7 +162,7 @@ def scan_video(source: str, name: str, allow_truncated: bool = False) -> PacketT
         # See `read_video`; above 8 bits the two libraries interpolate colours in different ways.
         addressable = pixels is not None and max(part.bits for part in pixels.components) <= 8
         codec, form = stream.codec_context.codec.canonical_name, container.format.name
-        in_order = complete and not reading.steps_back
+        in_order = complete and (timestamps == sorted(timestamps) if needs_decoding else not reading.steps_back)
         is_known = needs_decoding or codec in FRAME_PER_PACKET_CODECS and form in FRAME_PER_PACKET_CONTAINERS
         return PacketTable(
             stream=stream.index,
