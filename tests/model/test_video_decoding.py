@@ -14,7 +14,7 @@ from torch._utils import ExceptionWrapper
 from transformers.utils import is_torchcodec_usable
 from video_files import grey_frames, read_indices, write_video
 
-from drl_tvr.model import video_decoding
+from drl_tvr.model import frame_index, video_decoding
 from drl_tvr.model.video_decoding import VideoDecodeError, VideoNotFoundError, decode_video, sample_indices
 
 
@@ -176,13 +176,13 @@ def test_a_name_is_only_a_name(make_video, monkeypatch, name):
 
 
 def test_fewer_frames_than_packets_are_sampled_anew(make_video, monkeypatch):
-    scan = video_decoding.scan_video
+    scan = frame_index.scan_video
 
     def scan_too_many(*args):
         index = scan(*args)
         return dataclasses.replace(index, packets=index.packets + [(None, 0)] * 20)
 
-    monkeypatch.setattr(video_decoding, "scan_video", scan_too_many)
+    monkeypatch.setattr(frame_index, "scan_video", scan_too_many)
     frames, metadata = decode_video(make_video(num_frames=30, fps=10), max_frames=2, backend="pyav")
     assert metadata.frames_indices == read_indices(frames) == [0, 20]
     assert metadata.total_num_frames == 30

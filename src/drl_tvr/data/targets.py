@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..model.video_errors import safe_name
 from .benchmarks import BENCHMARKS, load_benchmark
 from .benchmarks.own_data import SUFFIXES, find_files, splits_of
 from .errors import BenchmarkError
@@ -29,7 +30,7 @@ def find_target(
         return *benchmark_videos(target, root, split), {}, []
     if root is not None or split is not None:
         raise ValueError(
-            f"`root` and `split`: found the target {target!s}, expected a benchmark ({', '.join(BENCHMARKS)}) or a "
+            f"`root` and `split`: found the target {safe_name(str(target))}, expected a benchmark ({', '.join(BENCHMARKS)}) or a "
             "table of your own data."
         )
     if not isinstance(target, str | os.PathLike):

@@ -8,7 +8,7 @@ from transformers.utils import is_av_available
 
 from .video_cuts import is_cut, read_boxes
 from .video_errors import video_error
-from .video_source import URL_PREFIXES, LocalFile, is_url, locate_video, open_container, open_source, open_video
+from .video_source import LocalFile, is_url, locate_video, open_container, open_source, open_video
 
 
 if is_av_available():
@@ -43,6 +43,9 @@ class PacketTable:
         for_torchcodec (`bool`): Whether torchcodec can tell the frames apart.
         truncation (`str`, *optional*): Why `packets` is only the readable part of the video.
         suspicion (`str`, *optional*): What the header says that the content does not bear out.
+        steps_back (`bool`): Whether the times of the frames step back, as where clips are joined.
+        keys (`tuple[tuple[int | None, int | None]]`): Timestamp and decoding time of each packet that is called a key
+            frame.
     """
 
     stream: int
@@ -54,6 +57,8 @@ class PacketTable:
     for_torchcodec: bool
     truncation: str | None = None
     suspicion: str | None = None
+    steps_back: bool = False
+    keys: tuple[tuple[int | None, int | None], ...] = ()
 
     def places(self) -> dict[int, int]:
         """Return the position in time of each timestamp; nothing unless `frame_per_packet`."""
@@ -72,12 +77,14 @@ class Reading:
         position (`int`): Position of the last packet of the video in the file, in bytes.
         damage (`str`, *optional*): Why there are no more packets.
         is_encrypted (`bool`): Whether a packet is encrypted.
-        has_lost_packets (`bool`): Whether the packets of a transport stream are not numbered without a gap: packets
-            are lost, or two recordings are joined.
+        has_lost_packets (`bool`): Whether the numbers of a transport stream jump: packets are lost, or two recordings
+            are joined.
         has_leading_packets (`bool`): Whether packets come before the first key frame, in the file or in time.
         steps_back (`bool`): Whether a key frame has an earlier time than a packet before it.
+        marked (`int`, *optional*): Place of a packet that is marked, and after which no key frame came yet.
         first_key (`int`, *optional*): Timestamp of the first key frame.
         latest (`int`, *optional*): The latest timestamp.
+        keys (`list[tuple[int | None, int | None]]`): Timestamp and decoding time of each key frame.
     """
 
     packets: list[tuple[int | None, int]] = field(default_factory=list)
@@ -88,13 +95,31 @@ class Reading:
     has_lost_packets: bool = False
     has_leading_packets: bool = False
     steps_back: bool = False
+    marked: int | None = None
     first_key: int | None = None
     latest: int | None = None
+    keys: list[tuple[int | None, int | None]] = field(default_factory=list)
+
+    def find_gap(self, packet: "av.Packet") -> int | None:
+        """Return where packets of a transport stream are lost, as soon as it is certain.
+
+        FFmpeg marks the last or the last but one packet before a jump in the stream's numbers. Where a key frame
+        follows, another recording may be joined, of which nothing is lost.
+        """
+        if packet.is_keyframe:
+            self.marked = None
+        if packet.is_corrupt:
+            self.has_lost_packets = True
+            self.marked = len(self.packets) if self.marked is None else self.marked
+        is_certain = self.marked is not None and len(self.packets) - self.marked >= 2
+        return self.marked if is_certain else None
 
     def add(self, packet: "av.Packet") -> None:
         """Add the next packet of the video."""
         self.packets.append((packet.pts, packet.duration or 0))
         self.position = packet.pos or 0
+        if packet.is_keyframe:
+            self.keys.append((packet.pts, packet.dts))
         is_early = self.first_key is not None and self.latest == self.first_key
         if packet.pts is None:
             self.has_leading_packets |= is_early
@@ -179,6 +204,8 @@ def scan_video(source: str, name: str, allow_truncated: bool = False) -> PacketT
             and not is_url(source),
             truncation=reading.damage,
             suspicion=suspicion,
+            steps_back=complete and not in_order,
+            keys=tuple(reading.keys),
         )
 
 
@@ -217,12 +244,12 @@ def read_packets(container: "av.container.InputContainer", stream: "av.VideoStre
             if not packet.size or packet.stream_index != stream.index or packet.is_discard:
                 continue
             reading.is_encrypted = reading.is_encrypted or packet.has_sidedata("encryption_info")
-            if packet.is_corrupt and is_transport_stream:
-                reading.has_lost_packets = True
-            elif packet.is_corrupt:
-                reading.damage = f"an end or damage after {len(packets)} frames ({reading.end:.3f} s)"
+            gap = reading.find_gap(packet) if is_transport_stream else len(packets) if packet.is_corrupt else None
+            if gap is not None:
+                reading.damage = f"an end or damage after {gap} frames ({reading.end:.3f} s)"
                 # Frames that are decoded before the damage but shown after it cannot be read either.
-                packets[:] = [p for p in packets if None in (p[0], packet.pts) or p[0] < packet.pts]
+                first_lost = [*packets, (packet.pts, 0)][gap][0]
+                packets[:] = [p for p in packets[:gap] if None in (p[0], first_lost) or p[0] < first_lost]
                 break
             reading.add(packet)
             if len(packets) > MAX_FRAMES:
@@ -331,7 +358,6 @@ def average_fps(stated: float, num_frames: int, span: float) -> float:
 
 __all__ = [
     "MAX_PIXELS",
-    "URL_PREFIXES",
     "PacketTable",
     "average_fps",
     "locate_video",

@@ -4,23 +4,22 @@ PyAV reads the container and counts the frames, since headers can be wrong. torc
 usable, PyAV otherwise. Both give the same frames.
 """
 
-import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
-import numpy as np
 import torch
-from transformers.utils import is_av_available, is_torchcodec_usable, logging, requires_backends
+from transformers.utils import is_torchcodec_usable, logging, requires_backends
 from transformers.video_utils import VideoMetadata
 
-from .video_container import PacketTable, locate_video, open_video, prepare_decoder, scan_video
-from .video_errors import VideoDecodeError, VideoNotFoundError, video_error
-from .video_orientation import upright_pixels, upright_size
+from .frame_decoding import decode_frames, decode_in_order
+from .frame_index import FrameIndex, frame_times, index_video
+from .frame_sampling import sample_indices
+from .video_container import locate_video
+from .video_errors import VideoDecodeError, VideoNotFoundError, safe_name, video_error
 
-
-if is_av_available():
-    import av
 
 logger = logging.get_logger(__name__)
 
@@ -37,75 +36,14 @@ class DRLVideoMetadata(VideoMetadata):
             or not. Also frames of several sizes, which are scaled to the first.
         timestamps (`list[float]`, *optional*): Time of each sampled frame in seconds after the first frame, as the
             file states it, or by the average rate where it states none. transformers always uses the average rate.
+        frame_times (`tuple[float]`, *optional*): Such times of all frames, in a file whose rate is not constant.
     """
 
     codec: str | None = None
     truncation: str | None = None
     suspicion: str | None = None
     timestamps: list[float] | None = None
-
-
-def sample_indices(
-    num_frames: int,
-    avg_fps: float | None,
-    fps: float | None = 1.0,
-    max_frames: int | None = 12,
-    start: float | None = None,
-    end: float | None = None,
-    name: str = "video",
-) -> list[int]:
-    """Select frames as the official DRL code does.
-
-    The candidates are every `round(avg_fps / fps)`-th frame from `start` to `end`. When there are more than
-    `max_frames`, `np.linspace` selects from them. A video shorter than a second gives one frame.
-
-    Args:
-        num_frames (`int`): Number of frames that the video really has.
-        avg_fps (`float`, *optional*): Average rate in frames per second. Without it every frame is a candidate.
-        fps (`float`, *optional*, defaults to 1.0): Frames to take per second; `None` for all.
-        max_frames (`int`, *optional*, defaults to 12): Largest number of frames to take; `None` for no limit.
-        start (`float`, *optional*): Start in seconds; by default the first frame.
-        end (`float`, *optional*): End in seconds. An end after the last frame means the last frame, as in the official
-            code, because benchmarks round end times up (DiDeMo). A `start` beyond the end is an error.
-        name (`str`, *optional*, defaults to `"video"`): Name of the video in errors.
-
-    Returns:
-        `list[int]`: Indices of the frames, ascending.
-
-    Raises:
-        [`VideoDecodeError`]: With code `"bad-range"`, when no part of the video lies between `start` and `end`.
-        `ValueError`: When `fps` or `max_frames` is not positive, or a range is given without `avg_fps`.
-
-    Example:
-
-    ```python
-    >>> from drl_tvr.model.video_decoding import sample_indices
-
-    >>> sample_indices(num_frames=100, avg_fps=29.97, max_frames=12)
-    [0, 30, 60, 90]
-    >>> sample_indices(num_frames=100, avg_fps=29.97, max_frames=2, start=1.0)
-    [29, 89]
-    ```"""
-    if fps is not None and not fps > 0:
-        raise ValueError(f"`fps`: found {fps}, expected a number above 0.")
-    if max_frames is not None and max_frames < 1:
-        raise ValueError(f"`max_frames`: found {max_frames}, expected at least 1.")
-    first, last = 0, num_frames - 1
-    if start is not None or end is not None:
-        if avg_fps is None:
-            raise ValueError(f"{name}: found `start` or `end` in seconds, expected `video_metadata` with `fps` too.")
-        duration = num_frames / avg_fps
-        begin, stop = 0.0 if start is None else start, duration if end is None else end
-        # Written as a positive condition, so that NaN is rejected.
-        if not (0 <= begin < stop and begin * avg_fps < num_frames):
-            found = f"start={start} and end={end} in a video of {duration:.3f} s"
-            raise video_error("bad-range", name, found, "0 <= start < end with start inside the video")
-        first, last = int(begin * avg_fps), min(int(min(stop, duration) * avg_fps), num_frames - 1)
-    stride = 1 if fps is None or avg_fps is None else max(1, round(avg_fps / fps))
-    positions = range(first, last + 1, stride)
-    if max_frames is None or len(positions) <= max_frames:
-        return list(positions)
-    return [positions[i] for i in np.linspace(0, len(positions) - 1, num=max_frames, dtype=int)]
+    frame_times: tuple[float, ...] | None = None
 
 
 def decode_video(
@@ -116,6 +54,7 @@ def decode_video(
     end: float | None = None,
     backend: str | None = None,
     allow_truncated: bool = False,
+    prepare: Callable[[torch.Tensor, str], torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, DRLVideoMetadata]:
     """Decode the frames of a video that [`~model.video_decoding.sample_indices`] selects.
 
@@ -129,16 +68,19 @@ def decode_video(
         allow_truncated (`bool`, *optional*, defaults to `False`): Whether to accept a file that ends early or is
             damaged, and treat its readable part, up to the last frame before the damage, as the whole video. The
             metadata's `truncation` then names the defect.
+        prepare (`Callable`, *optional*): Function of frames, `(1, 3, height, width)`, and the name of the video, that
+            resizes and crops each frame when it is decoded. By default frames keep their size, up to 2^31 pixels in
+            all.
 
     Returns:
         `tuple(torch.Tensor, DRLVideoMetadata)`: The upright frames, uint8 RGB of shape
-        `(num_frames, 3, height, width)`, and their [`~model.video_decoding.DRLVideoMetadata`]. Its `video_backend` is
-        the decoder that was used: `"pyav"` also for a video whose frames torchcodec cannot address (see
-        [`~model.video_decoding.read_video`]).
+        `(num_frames, 3, height, width)`, and their [`~model.video_decoding.DRLVideoMetadata`]. Its `height` and
+        `width` are those before `prepare`, its `video_backend` the decoder that was used: `"pyav"` also for a video
+        whose frames torchcodec cannot address (see [`~model.video_decoding.read_video`]).
 
     Raises:
-        [`VideoDecodeError`]: When the file is missing, is not a video or does not decode as a whole, or when the range
-            lies outside it.
+        [`VideoDecodeError`]: When the file is missing, is not a video or does not decode as a whole, when its frames
+            are too large, or when the range lies outside it.
         `ImportError`: When `backend="torchcodec"` and it is not usable.
 
     Example:
@@ -154,10 +96,25 @@ def decode_video(
     ```"""
     name = os.fsdecode(path)
 
-    def sample(metadata: VideoMetadata) -> list[int]:
-        return sample_indices(metadata.total_num_frames, metadata.fps, fps, max_frames, start, end, name)
+    def sample(metadata: DRLVideoMetadata) -> list[int]:
+        return sample_from(metadata, fps, max_frames, start, end, name)
 
-    return read_video(path, sample, backend, allow_truncated)
+    return read_video(path, sample, backend, allow_truncated, prepare)
+
+
+def sample_from(
+    metadata: VideoMetadata,
+    fps: float | None,
+    max_frames: int | None,
+    start: float | None,
+    end: float | None,
+    name: str,
+) -> list[int]:
+    """Select frames of a video by its metadata: see [`~model.video_decoding.sample_indices`]."""
+    # Frames that did not come from a file have only a rate.
+    times = getattr(metadata, "frame_times", None)
+    duration = None if times is None else metadata.duration
+    return sample_indices(metadata.total_num_frames, metadata.fps, fps, max_frames, start, end, name, times, duration)
 
 
 def read_video(
@@ -165,24 +122,29 @@ def read_video(
     sample_indices_fn: Callable[[VideoMetadata], list[int]],
     backend: str | None = None,
     allow_truncated: bool = False,
+    prepare: Callable[[torch.Tensor, str], torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, DRLVideoMetadata]:
     """Decode the frames of a video that a function selects.
 
-    Both backends decode in order up to the last selected frame: groups of pictures are mostly longer than the second
-    between two samples, and a seek ends at a wrong frame where the container's list of key frames is wrong.
-    torchcodec addresses frames by their time. Where times are not unique or missing (AVI), or colours have more than 8
-    bits, PyAV decodes.
+    Frames are decoded in order, but where a key frame lies between two selected frames and at least 100 frames can be
+    skipped, PyAV seeks to it. The frames after a seek are compared with the list of the whole container: where a key
+    frame is none, or another frame comes than the list says, everything is decoded in order after all. So the frames
+    are the same. torchcodec addresses frames by their time. Where times are not unique or missing (AVI), where colours
+    have more than 8 bits, and after a seek, PyAV decodes.
 
-    The whole container is read and compared with its header, so that a cut file is found whichever frames are
-    selected. Three defects are not found: damage inside frames after the last selected one, damage that the decoder
-    conceals, and a cut in a format that does not state its length (MPEG-TS, MPEG-PS, ASF, GIF).
+    The whole container is read, once for all calls until the file changes, and compared with its header, so that a cut
+    file is found whichever frames are selected. Four defects are not found: damage inside frames after the last
+    selected one, or in frames that were skipped, damage that the decoder conceals, and a cut in a format that does not
+    state its length (MPEG-TS, MPEG-PS, ASF, GIF).
 
     Args:
         path (`str` or `os.PathLike`): A local file, or an http(s) URL that is read without a download.
-        sample_indices_fn (`Callable`): Function of the `VideoMetadata` (`total_num_frames`, `fps`, `duration`) that
-            returns ascending indices. It is called again when fewer frames decode than the container has packets.
+        sample_indices_fn (`Callable`): Function of the [`~model.video_decoding.DRLVideoMetadata`] (`total_num_frames`,
+            `fps`, `duration`, `frame_times`) that returns ascending indices. It is called again when other frames
+            decode than the container's packets promise.
         backend (`str`, *optional*): See [`~model.video_decoding.decode_video`].
         allow_truncated (`bool`, *optional*, defaults to `False`): See [`~model.video_decoding.decode_video`].
+        prepare (`Callable`, *optional*): See [`~model.video_decoding.decode_video`].
 
     Returns:
         `tuple(torch.Tensor, DRLVideoMetadata)`: See [`~model.video_decoding.decode_video`].
@@ -191,36 +153,101 @@ def read_video(
         [`VideoDecodeError`]: See [`~model.video_decoding.decode_video`].
         `ImportError`: When `backend="torchcodec"` and it is not usable.
     """
+    return read_clips(path, [sample_indices_fn], backend, allow_truncated, prepare)[0]
+
+
+def read_clips(
+    path: str | os.PathLike,
+    sample_indices_fns: Sequence[Callable[[VideoMetadata], list[int]]],
+    backend: str | None = None,
+    allow_truncated: bool = False,
+    prepare: Callable[[torch.Tensor, str], torch.Tensor] | None = None,
+) -> list[tuple[torch.Tensor, DRLVideoMetadata]]:
+    """Decode several clips of one video, each frame once.
+
+    Args:
+        path (`str` or `os.PathLike`): A local file or an http(s) URL.
+        sample_indices_fns (`Sequence[Callable]`): A function for each clip: see
+            [`~model.video_decoding.read_video`].
+        backend (`str`, *optional*): See [`~model.video_decoding.decode_video`].
+        allow_truncated (`bool`, *optional*, defaults to `False`): See [`~model.video_decoding.decode_video`].
+        prepare (`Callable`, *optional*): See [`~model.video_decoding.decode_video`].
+
+    Returns:
+        `list[tuple(torch.Tensor, DRLVideoMetadata)]`: For each clip what [`~model.video_decoding.read_video`] returns.
+
+    Raises:
+        [`VideoDecodeError`]: For the first clip that cannot be decoded.
+        `ImportError`: When `backend="torchcodec"` and it is not usable.
+    """
     has_torchcodec = usable_backend(backend) == "torchcodec"
     name = os.fsdecode(path)
-    source = locate_video(name)
-    table = scan_video(source, name, allow_truncated)
-    num_frames = len(table.packets)
+    source, name = locate_video(name), safe_name(name)
+    index = index_video(source, name, allow_truncated)
+    table = index.table
     metadata = DRLVideoMetadata(
-        num_frames, fps=table.fps, duration=num_frames / table.fps, codec=table.codec, truncation=table.truncation
+        total_num_frames=len(table.packets),
+        fps=table.fps,
+        duration=index.duration,
+        codec=table.codec,
+        truncation=table.truncation,
+        suspicion=table.suspicion,
+        frame_times=index.frame_times,
     )
-    metadata.suspicion = table.suspicion
-    indices = sample_readable(metadata, sample_indices_fn, name)
-    frames = decode_with_torchcodec(source, table, indices) if has_torchcodec and table.for_torchcodec else None
-    metadata.video_backend = "pyav" if frames is None else "torchcodec"
-    if frames is not None:
-        times = [float(pts * table.time_base) for pts, _ in sorted(table.packets)]
-    else:
-        frames, times, num_decoded, damage = decode_with_pyav(source, name, table, indices, allow_truncated)
-        if len(frames) < len(indices):
-            if damage is None:
-                logger.warning(f"{name}: found {num_decoded} frames in {num_frames} packets; the frames are sampled.")
-            metadata.truncation = damage or metadata.truncation
-            metadata.total_num_frames, metadata.duration = num_decoded, num_decoded / table.fps
-            indices = sample_readable(metadata, sample_indices_fn, name)
-            frames, times, _, _ = decode_with_pyav(source, name, table, indices, allow_truncated)
-        frames = torch.stack(frames)
-    metadata.frames_indices = indices
+    selections, indices = sample_clips(metadata, sample_indices_fns, name)
+    decoded = decode_frames(source, name, index, indices, has_torchcodec, allow_truncated, prepare)
+    if decoded.buffer.count < len(indices) or not index.lists(decoded.pts):
+        if decoded.buffer.count == len(indices):
+            # Packets are not frames here, so decode to the end: no frame has this number.
+            decoded = decode_in_order(source, name, index, [sys.maxsize], allow_truncated, prepare)
+        if decoded.damage is None:
+            found = f"found {len(decoded.pts)} frames in {len(table.packets)} packets"
+            logger.warning(f"{name}: {found}; the frames are sampled.")
+        metadata.truncation = decoded.damage or metadata.truncation
+        describe_frames(metadata, decoded.pts, index)
+        selections, indices = sample_clips(metadata, sample_indices_fns, name)
+        decoded = decode_in_order(source, name, index, indices, allow_truncated, prepare)
+    if len(selections) > 1 and decoded.sizes > 1:
+        # The first frame of a clip decides its size, and these have several.
+        return [read_video(path, sample, backend, allow_truncated, prepare) for sample in sample_indices_fns]
+    if decoded.sizes > 1:
+        sizes = f"frames of {decoded.sizes} sizes, which are scaled to the first"
+        metadata.suspicion = f"{metadata.suspicion}; {sizes}" if metadata.suspicion else sizes
+    metadata.video_backend = decoded.backend
+    metadata.height, metadata.width = decoded.buffer.size
     # Raw streams have no times, and AVI with frames out of order has wrong times.
-    timed = None not in times and times == sorted(times)
-    metadata.timestamps = [times[i] - times[0] if timed else i / table.fps for i in indices]
-    metadata.height, metadata.width = frames.shape[-2:]
-    return frames, metadata
+    pts, places = decoded.pts, {frame: place for place, frame in enumerate(indices)}
+    timed = is_ascending(pts)
+    clips = []
+    for selection in selections:
+        pixels = (
+            decoded.buffer.pixels if selection == indices else decoded.buffer.pixels[[places[i] for i in selection]]
+        )
+        timestamps = [float((pts[i] - pts[0]) * table.time_base) if timed else i / table.fps for i in selection]
+        clips.append((pixels, replace(metadata, frames_indices=selection, timestamps=timestamps)))
+    return clips
+
+
+def sample_clips(
+    metadata: DRLVideoMetadata, sample_indices_fns: Sequence[Callable], name: str
+) -> tuple[list[list[int]], list[int]]:
+    """Return the frames of each clip, and the frames of all clips in ascending order."""
+    selections = [sample_readable(metadata, sample, name) for sample in sample_indices_fns]
+    return selections, sorted(set().union(*selections))
+
+
+def describe_frames(metadata: DRLVideoMetadata, pts: list[int | None], index: FrameIndex) -> None:
+    """Correct the metadata of a video by the frames that really decode."""
+    fps, time_base = metadata.fps, index.table.time_base
+    metadata.total_num_frames, metadata.duration = len(pts), len(pts) / fps
+    metadata.frame_times = frame_times(pts, time_base, fps) if is_ascending(pts) else None
+    if metadata.frame_times is not None:
+        metadata.duration = metadata.frame_times[-1] + 1 / fps
+
+
+def is_ascending(pts: Sequence[int | None]) -> bool:
+    """Return whether all frames have times, each later than the one before."""
+    return None not in pts and all(before < after for before, after in pairwise(pts))
 
 
 def usable_backend(backend: str | None = None) -> str:
@@ -262,79 +289,6 @@ def sample_readable(metadata: DRLVideoMetadata, sample_indices_fn: Callable, nam
         # The range may lie inside the whole video.
         expected = "a readable part that contains `start`"
         raise video_error("truncated", name, metadata.truncation, expected) from error
-
-
-def decode_with_pyav(
-    source: str, name: str, table: PacketTable, indices: list[int], allow_truncated: bool
-) -> tuple[list[torch.Tensor], list[float | None], int, str | None]:
-    """Decode the frames of `indices` with PyAV, as far as the video decodes.
-
-    Returns:
-        `tuple`: The frames, each (3, height, width); the times in seconds of all frames up to the last of them; how
-        many frames decoded; and the reason why not more did, or `None`.
-
-    Raises:
-        [`VideoDecodeError`]: With code `"no-frames"`, or `"truncated"` unless `allow_truncated`.
-    """
-    wanted, frames, times, count = set(indices), {}, [], 0
-    size, places, last_place = None, table.places(), None
-    damage = cause = None
-    with open_video(source, name) as container:
-        stream = container.streams[table.stream]
-        prepare_decoder(stream)
-        try:
-            for frame in container.decode(stream):
-                # FFmpeg conceals a frame that it cannot decode, and frames that refer to it are wrong as well.
-                place = places.get(frame.pts)
-                if frame.is_corrupt or None not in (place, last_place) and place > last_place + 1:
-                    damage = f"damage in frame {count} of {len(table.packets)}"
-                    break
-                last_place = place
-                if count in wanted:
-                    # A stream may change its size, but a tensor has one: the first.
-                    size = size or upright_size(frame)
-                    frames[count] = upright_pixels(frame, size)
-                times.append(frame.time)
-                count += 1
-                if count > indices[-1]:
-                    break
-        except av.FFmpegError as error:
-            damage = f"an error after {count} of {len(table.packets)} frames ({error.strerror})"
-            cause = error
-    if count == 0:
-        found = damage or f"0 of {len(table.packets)} frames that decode"
-        raise video_error("no-frames", name, found, "at least one frame") from cause
-    if damage is not None and not allow_truncated:
-        raise video_error("truncated", name, damage, "a file that decodes as a whole") from cause
-    return [frames[i] for i in indices if i in frames], times, count, damage
-
-
-def decode_with_torchcodec(source: str, table: PacketTable, indices: list[int]) -> torch.Tensor | None:
-    """Decode the frames of `indices` with torchcodec.
-
-    Returns:
-        `torch.Tensor` of shape `(num_frames, 3, height, width)`: The frames, or `None` where torchcodec fails or
-        returns other frames.
-    """
-    packets = sorted(table.packets)
-    # With the first frame as the only key frame torchcodec neither seeks nor scans the file again.
-    frames = [{"pts": pts, "duration": length, "key_frame": int(i == 0)} for i, (pts, length) in enumerate(packets)]
-    if is_torchcodec_usable(decode="video"):
-        from torchcodec.decoders import VideoDecoder
-    try:
-        decoder = VideoDecoder(
-            source,
-            stream_index=table.stream,
-            num_ffmpeg_threads=torch.get_num_threads(),
-            device="cpu",
-            custom_frame_mappings=json.dumps({"frames": frames}),
-        )
-        batch = decoder.get_frames_at(indices)
-    except (RuntimeError, ValueError, IndexError) as error:
-        logger.debug(f"{source}: torchcodec fails ({error}), so PyAV decodes.")
-        return None
-    expected = torch.tensor([float(packets[i][0] * table.time_base) for i in indices], dtype=torch.float64)
-    return batch.data if torch.allclose(batch.pts_seconds.double(), expected, rtol=0, atol=1e-4) else None
 
 
 __all__ = [

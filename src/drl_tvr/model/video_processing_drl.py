@@ -1,7 +1,9 @@
 """The video processor: from video files or frames to the pixels and the frame mask that [`DRLModel`] takes."""
 
 import os
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -19,11 +21,38 @@ from transformers.utils import TensorType, logging
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoInput, VideoMetadata, infer_channel_dimension_format, is_valid_video_frame
 
+from .frame_sampling import check_sampling, is_number
+from .pixel_buffer import check_num_pixels
 from .publishing import DRLPublishMixin
-from .video_decoding import VideoDecodeError, VideoNotFoundError, decode_video, read_video, sample_indices
+from .video_decoding import (
+    DRLVideoMetadata,
+    VideoDecodeError,
+    VideoNotFoundError,
+    decode_video,
+    read_clips,
+    read_video,
+    sample_from,
+    sample_indices,
+)
+from .video_errors import safe_name, video_error
 
 
 logger = logging.get_logger(__name__)
+
+# 4096 x 4096. A file of 43 bytes can hold a frame of 1 x 65535, which resizing by its short side would enlarge to 3.3
+# billion pixels.
+MAX_RESIZED_PIXELS = 2**24
+PREPARING_FIELDS = ("do_resize", "size", "resample", "do_center_crop", "crop_size")
+SWITCHES = (
+    "do_resize",
+    "do_center_crop",
+    "do_rescale",
+    "do_normalize",
+    "do_convert_rgb",
+    "do_sample_frames",
+    "allow_truncated",
+    "pad_to_max_frames",
+)
 
 
 class DRLVideoProcessorKwargs(VideosKwargs, total=False):
@@ -107,6 +136,10 @@ class DRLVideoProcessor(DRLPublishMixin, BaseVideoProcessor):
     valid_kwargs = DRLVideoProcessorKwargs
     model_input_names = ["pixel_values_videos", "video_mask"]
 
+    def __init__(self, **kwargs: Unpack[DRLVideoProcessorKwargs]):
+        super().__init__(**kwargs)
+        check_fields({field: getattr(self, field, None) for field in self.valid_kwargs.__annotations__})
+
     def preprocess(self, videos: VideoInput, **kwargs: Unpack[DRLVideoProcessorKwargs]) -> BatchFeature:
         """Decode, sample and prepare one video or a list of videos.
 
@@ -127,6 +160,9 @@ class DRLVideoProcessor(DRLPublishMixin, BaseVideoProcessor):
             `TypeError`: When something is not a video.
             `ValueError`: When there is no video or no frame, or the arguments do not fit the videos.
         """
+        fields = {key: kwargs.get(key, getattr(self, key, None)) for key in self.valid_kwargs.__annotations__}
+        fields = self._standardize_kwargs(**fields)
+        check_fields(fields)
         videos = list_videos(videos, kwargs.get("input_data_format"))
         for key in ("start", "end"):
             kwargs[key] = to_one_per_video(key, kwargs.get(key, getattr(self, key)), len(videos))
@@ -136,9 +172,37 @@ class DRLVideoProcessor(DRLPublishMixin, BaseVideoProcessor):
                 )
         kwargs["video_metadata"] = to_metadata(videos, kwargs.get("video_metadata"))
         kwargs["input_data_format"] = ChannelDimension.FIRST
-        allow_truncated = bool(kwargs.get("allow_truncated", self.allow_truncated))
-        videos = [(video, allow_truncated) if isinstance(video, str) else video for video in videos]
+        prepare = partial(self.prepare_frames, **{key: fields[key] for key in (*PREPARING_FIELDS, "device")})
+        allow_truncated = bool(fields["allow_truncated"])
+        videos = [VideoFile(video, allow_truncated, prepare) if isinstance(video, str) else video for video in videos]
         return super().preprocess(videos, **kwargs)
+
+    def prepare_frames(self, frames: torch.Tensor, name: str = "video", **kwargs) -> torch.Tensor:
+        """Resize and crop frames.
+
+        Args:
+            frames (`torch.Tensor` of shape `(num_frames, channels, height, width)`): Frames of one video.
+            name (`str`, *optional*, defaults to `"video"`): Name of the video in errors.
+            kwargs: `do_resize`, `size`, `resample`, `do_center_crop` and `crop_size` that differ from the processor's
+                own, and `device`. Sizes are of type `SizeDict`.
+
+        Returns:
+            `torch.Tensor` of shape `(num_frames, channels, height, width)`: The frames, of another height and width.
+
+        Raises:
+            [`VideoDecodeError`]: With code `"too-large"`, when resizing would make very large frames of them.
+        """
+        fields = {key: kwargs.get(key, getattr(self, key)) for key in PREPARING_FIELDS}
+        frames = frames.to(kwargs.get("device") or frames.device)
+        if fields["do_resize"]:
+            resize = partial(self.resize, size=fields["size"], resample=fields["resample"])
+            *_, height, width = resize(frames[:1].to("meta")).shape
+            if height * width > MAX_RESIZED_PIXELS:
+                found = f"frames of {frames.shape[-1]}x{frames.shape[-2]}, which resizing makes {width}x{height}"
+                raise video_error("too-large", name, found, f"at most {MAX_RESIZED_PIXELS} pixels per resized frame")
+            check_num_pixels(len(frames), height, width, name)
+            frames = resize(frames)
+        return self.center_crop(frames, fields["crop_size"]) if fields["do_center_crop"] else frames
 
     def sample_frames(
         self,
@@ -174,36 +238,72 @@ class DRLVideoProcessor(DRLPublishMixin, BaseVideoProcessor):
         if num_frames is not None:
             raise ValueError(f"`num_frames`: found {num_frames}, expected `max_frames` instead.")
         start, end = (times[index] if times is not None else None for times in (start, end))
-        return sample_indices(metadata.total_num_frames, metadata.fps, fps, max_frames, start, end, name)
+        return sample_from(metadata, fps, max_frames, start, end, name)
 
     def _decode_and_sample_videos(
         self,
-        videos: list[tuple[str, bool] | torch.Tensor],
+        videos: list["VideoFile | torch.Tensor"],
         video_metadata: list[VideoMetadata],
         do_sample_frames: bool | None = None,
         sample_indices_fn: Callable | None = None,
-    ) -> tuple[list[torch.Tensor], list[VideoMetadata]]:
-        sampled = []
+    ) -> tuple[list["PreparedFrames | torch.Tensor"], list[VideoMetadata]]:
+        sampled: list = [None] * len(videos)
+        clips = defaultdict(dict)  # the clips of a file, which is decoded once for all of them
         for index, (video, metadata) in enumerate(zip(videos, video_metadata, strict=True)):
-            path, allow_truncated = video if isinstance(video, tuple) else (None, False)
+            is_file = isinstance(video, VideoFile)
             sample = all_frames
             if do_sample_frames:
-                sample = partial(sample_indices_fn, index=index, name=path or f"videos[{index}]")
-            if path is not None:
-                sampled.append(read_video(path, sample, allow_truncated=allow_truncated))
-                truncation = sampled[-1][1].truncation
-                if truncation is not None:
-                    logger.warning(f"{path}: only the readable part is used: found {truncation}.")
+                sample = partial(sample_indices_fn, index=index, name=video.path if is_file else f"videos[{index}]")
+            if is_file:
+                clips[video][index] = sample
             else:
                 metadata.frames_indices = sample(metadata)
-                sampled.append((video[metadata.frames_indices], metadata))
+                sampled[index] = (video[metadata.frames_indices], metadata)
+        for video, samples in clips.items():
+            decoded = read_clips(
+                video.path, list(samples.values()), allow_truncated=video.allow_truncated, prepare=video.prepare
+            )
+            for index, (frames, metadata) in zip(samples, decoded, strict=True):
+                sampled[index] = (PreparedFrames(frames), metadata)
+            if metadata.truncation is not None:
+                logger.warning(
+                    f"{safe_name(video.path)}: only the readable part is used: found {metadata.truncation}."
+                )
+            if metadata.suspicion is not None:
+                logger.warning(f"{safe_name(video.path)}: found {metadata.suspicion}.")
         frames, metadata = zip(*sampled, strict=True)
         return list(frames), list(metadata)
 
+    def _prepare_input_videos(
+        self, videos: list["PreparedFrames | torch.Tensor"], **kwargs
+    ) -> list["PreparedFrames | torch.Tensor"]:
+        return [
+            video
+            if isinstance(video, PreparedFrames)
+            else super(DRLVideoProcessor, self)._prepare_input_videos([video], **kwargs)[0]
+            for video in videos
+        ]
+
     def _preprocess(
-        self, videos: list[torch.Tensor], return_tensors: str | TensorType | None = None, **kwargs
+        self,
+        videos: list["PreparedFrames | torch.Tensor"],
+        return_tensors: str | TensorType | None = None,
+        **kwargs,
     ) -> BatchFeature:
-        pixels = super()._preprocess(videos, return_tensors=None, **kwargs)["pixel_values_videos"]
+        prepared = []
+        for index, video in enumerate(videos):
+            if isinstance(video, PreparedFrames):
+                prepared.append(video.frames)
+                continue
+            if kwargs["do_rescale"] and video.is_floating_point() and 0 <= video.min() and video.max() <= 1:
+                logger.warning_once(
+                    "It looks like frames that are already scaled to 0 to 1 are scaled again. If their values are not "
+                    "0 to 255, pass `do_rescale=False`."
+                )
+            fields = {key: kwargs[key] for key in PREPARING_FIELDS}
+            prepared.append(self.prepare_frames(video, f"videos[{index}]", **fields))
+        kwargs |= {"do_resize": False, "do_center_crop": False}
+        pixels = super()._preprocess(prepared, return_tensors=None, **kwargs)["pixel_values_videos"]
         mask = [torch.ones(len(video), dtype=torch.int64, device=video.device) for video in pixels]
         if return_tensors is not None:
             shapes = sorted({tuple(video.shape[1:]) for video in pixels})
@@ -218,6 +318,76 @@ class DRLVideoProcessor(DRLPublishMixin, BaseVideoProcessor):
                 pixels = torch.nn.functional.pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing))
                 mask = torch.nn.functional.pad(mask, (0, missing))
         return BatchFeature({"pixel_values_videos": pixels, "video_mask": mask}, tensor_type=return_tensors)
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """Video file of a batch.
+
+    Args:
+        path (`str`): A path or URL.
+        allow_truncated (`bool`): See [`DRLVideoProcessor`].
+        prepare (`Callable`): Function that resizes and crops each frame when it is decoded.
+    """
+
+    path: str
+    allow_truncated: bool
+    prepare: Callable[[torch.Tensor, str], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class PreparedFrames:
+    """Frames of a file, which are resized and cropped already.
+
+    Args:
+        frames (`torch.Tensor` of shape `(num_frames, 3, height, width)`): The frames.
+    """
+
+    frames: torch.Tensor
+
+
+def check_fields(fields: dict) -> None:
+    """Check the settings of a video processor.
+
+    Raises:
+        `ValueError`: When one has an invalid value; the message names it.
+    """
+    check_sampling(fields["fps"], fields["max_frames"])
+    for key in SWITCHES:
+        if not isinstance(fields[key], bool | None):
+            raise ValueError(f"`{key}`: found {fields[key]!r}, expected True or False.")
+    if fields["pad_to_max_frames"] and fields["max_frames"] is None:
+        raise ValueError(
+            "`pad_to_max_frames`: found True and `max_frames=None`, expected a number of frames to pad to."
+        )
+    for key in ("size", "crop_size"):
+        for side, length in dict(fields[key] or {}).items():
+            if length is not None and not (is_number(length) and length >= 1):
+                raise ValueError(f"`{key}`: found {side} {length!r}, expected at least 1 pixel.")
+    for key in ("image_mean", "image_std"):
+        values = fields[key] if isinstance(fields[key], list | tuple) else [fields[key]] * 3
+        if fields[key] is not None and not (len(values) == 3 and all(map(is_number, values))):
+            raise ValueError(f"`{key}`: found {fields[key]!r}, expected a number, or one for each of 3 channels.")
+        if key == "image_std" and fields[key] is not None and min(values) <= 0:
+            raise ValueError(f"`{key}`: found {fields[key]!r}, expected numbers above 0.")
+    if fields["rescale_factor"] is not None and not is_number(fields["rescale_factor"]):
+        raise ValueError(f"`rescale_factor`: found {fields['rescale_factor']!r}, expected a number.")
+
+
+def decode_for_training(path: str | os.PathLike, *args, **kwargs) -> tuple[torch.Tensor, DRLVideoMetadata]:
+    """Decode frames of a video as a [`DRLVideoProcessor`] of default size does: each is resized and cropped at once.
+
+    Args:
+        path (`str` or `os.PathLike`): A local file or an http(s) URL.
+        args, kwargs: See [`~model.video_decoding.decode_video`].
+
+    Returns:
+        `tuple(torch.Tensor, DRLVideoMetadata)`: See [`~model.video_decoding.decode_video`].
+
+    Raises:
+        [`VideoDecodeError`]: See [`~model.video_decoding.decode_video`].
+    """
+    return decode_video(path, *args, prepare=DRLVideoProcessor().prepare_frames, **kwargs)
 
 
 def all_frames(metadata: VideoMetadata) -> list[int]:
@@ -308,6 +478,7 @@ __all__ = [
     "DRLVideoProcessorKwargs",
     "VideoDecodeError",
     "VideoNotFoundError",
+    "decode_for_training",
     "decode_video",
     "read_video",
     "sample_indices",

@@ -17,7 +17,6 @@ from .video_errors import safe_name, video_error
 if is_av_available():
     import av
 
-URL_PREFIXES = ("http://", "https://")
 # Containers and raw streams that hold all of a video (or of sound, whose error is another one). Those that only refer
 # to other files are not among them: HLS, DASH, concat, IMF, SDP, sequences of images, VobSub, ...
 FORMATS = (
@@ -73,7 +72,7 @@ class LocalFile(io.FileIO):
 
 def is_url(name: str) -> bool:
     """Return whether a name is an http(s) URL; its scheme may be in any case."""
-    return name.lower().startswith(URL_PREFIXES)
+    return name.lower().startswith(("http://", "https://"))
 
 
 def locate_video(name: str) -> str:
@@ -192,4 +191,4 @@ def describe_content(file: LocalFile | RemoteFile) -> str:
     return "data in no known video format"
 
 
-__all__ = ["URL_PREFIXES", "is_url", "locate_video", "open_container", "open_source", "open_video"]
+__all__ = ["is_url", "locate_video", "open_container", "open_source", "open_video"]
