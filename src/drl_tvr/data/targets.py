@@ -29,10 +29,8 @@ def find_target(
     if is_benchmark(target):
         return *benchmark_videos(target, root, split), {}, []
     if root is not None or split is not None:
-        raise ValueError(
-            f"`root` and `split`: found the target {safe_name(str(target))}, expected a benchmark ({', '.join(BENCHMARKS)}) or a "
-            "table of your own data."
-        )
+        expected = f"a benchmark ({', '.join(BENCHMARKS)}) or a table of your own data"
+        raise ValueError(f"`root` and `split`: found the target {safe_name(str(target))}, expected {expected}.")
     if not isinstance(target, str | os.PathLike):
         return list(target), [], {}, []
     if os.path.isdir(target):
