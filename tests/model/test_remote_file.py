@@ -37,7 +37,6 @@ class Handler(SimpleHTTPRequestHandler):
         if answer is None:
             super().do_GET()
         else:
-            self.log_message()
             answer(rest)
 
     def answer_status(self, status: str):
@@ -104,7 +103,7 @@ class Server(ThreadingHTTPServer):
 def server(tmp_path):
     with Server(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path))) as http:
         http.requests, http.is_over = [], threading.Event()
-        threading.Thread(target=http.serve_forever, daemon=True).start()
+        threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
         http.url = f"http://127.0.0.1:{http.server_port}"
         yield http
         http.is_over.set()
