@@ -94,6 +94,7 @@ def doctor(
     num_workers: Annotated[int | None, Option(help="Decoding processes; by default one per core.")] = None,
     time_limit: Annotated[float, Option(help="Seconds per video.")] = 300.0,
     allow_truncated: Annotated[bool, Option("--allow-truncated", help="Accept damaged videos in part.")] = False,
+    strict: Annotated[bool, Option("--strict", help="Count suspicious videos as problems.")] = False,
     fps: Annotated[float, Option(help="Frames to sample per second.")] = 1.0,
     max_frames: Annotated[int, Option(help="The most frames to sample per video.")] = 12,
 ) -> None:
@@ -115,6 +116,7 @@ def doctor(
         allow_truncated=allow_truncated,
         num_workers=num_workers,
         time_limit=time_limit,
+        strict=strict,
     )
     print(format_report(report, terminal_width()))
     if report_file is not None:

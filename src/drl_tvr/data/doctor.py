@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from ..files import installed_versions, usable_cores
 from ..model.video_decoding import VideoDecodeError, sample_indices, usable_backend
+from ..model.video_errors import safe_name
 from ..model.video_processing_drl import decode_for_training
 from ..terminal import format_sentences, format_table, printable
 from .targets import Video, find_target
@@ -30,12 +31,13 @@ class VideoCheck:
     """Findings about one video. Fields that could not be determined are `None`.
 
     Args:
-        path (`str`): The path as it was given.
+        path (`str`): The path as it was given, or the URL without its secrets.
         start (`float`, *optional*): Start of the range to decode, in seconds.
         end (`float`, *optional*): End of the range to decode, in seconds.
         ok (`bool`): Whether training can use the video.
         code (`str`): `"ok"`, or one of the codes of [`VideoDecodeError`]. A video that is `ok` has the code
-            `"truncated"` if only its readable part was taken, as `allow_truncated` asks.
+            `"truncated"` if only its readable part was taken, as `allow_truncated` asks, and `"suspicious"` if it
+            decodes but its header says something else, or its frames change their size.
         message (`str`): What was found and what was expected; empty for `"ok"`.
         duration (`float`, *optional*): Duration of the video or its readable part, in seconds.
         fps (`float`, *optional*): Average rate, in frames per second.
@@ -71,6 +73,7 @@ def check_video(
     max_frames: int | None = 12,
     backend: str | None = None,
     allow_truncated: bool = False,
+    strict: bool = False,
 ) -> VideoCheck:
     """Decode one video in this process, as [`DRLVideoProcessor`] would.
 
@@ -80,6 +83,7 @@ def check_video(
         max_frames (`int`, *optional*, defaults to 12): The most frames to take; `None` for no limit.
         backend (`str`, *optional*): `"pyav"` or `"torchcodec"`. By default torchcodec where it is usable.
         allow_truncated (`bool`, *optional*, defaults to `False`): Take the readable part of a file that ends early.
+        strict (`bool`, *optional*, defaults to `False`): Whether a suspicious video is not ok.
 
     Returns:
         [`~data.doctor.VideoCheck`]: The findings, also for a video that does not decode.
@@ -96,19 +100,22 @@ def check_video(
     'missing'
 
     ```"""
-    check = empty_check(video)
-    began = time.monotonic()
+    check, began = empty_check(video), time.monotonic()
+    path = video[0] if isinstance(video, tuple) else video
     try:
-        frames, found = decode_for_training(
-            check.path, fps, max_frames, check.start, check.end, backend, allow_truncated
-        )
+        frames, found = decode_for_training(path, fps, max_frames, check.start, check.end, backend, allow_truncated)
     except VideoDecodeError as error:
         return replace(check, code=error.code, message=str(error), seconds=time.monotonic() - began)
+    code, message = "ok", ""
+    if found.truncation is not None:
+        code, message = "truncated", f"only the readable part is used: {found.truncation}"
+    elif found.suspicion is not None:
+        code, message = "suspicious", f"it decodes, but look at it: found {found.suspicion}"
     return replace(
         check,
-        ok=True,
-        code="ok" if found.truncation is None else "truncated",
-        message="" if found.truncation is None else f"only the readable part is used: {found.truncation}",
+        ok=not (strict and found.suspicion),
+        code=code,
+        message=message,
         duration=found.duration,
         fps=found.fps,
         width=found.width,
@@ -124,7 +131,7 @@ def check_video(
 def empty_check(video: Video) -> VideoCheck:
     """Return the check of a video of which only the path and the range are known."""
     path, start, end = video if isinstance(video, tuple) else (video, None, None)
-    return VideoCheck(os.fsdecode(path), start, end)
+    return VideoCheck(safe_name(os.fsdecode(path)), start, end)
 
 
 def check_in_worker(video: Video, check: Callable[[Video], VideoCheck]) -> VideoCheck:
@@ -141,6 +148,7 @@ def check_videos(
     allow_truncated: bool = False,
     num_workers: int | None = None,
     time_limit: float = 300.0,
+    strict: bool = False,
 ) -> list[VideoCheck]:
     """Decode many videos in processes, with a progress bar.
 
@@ -157,6 +165,7 @@ def check_videos(
         allow_truncated (`bool`, *optional*, defaults to `False`): Take the readable part of a file that ends early.
         num_workers (`int`, *optional*): Number of processes; by default one per core that this process may use.
         time_limit (`float`, *optional*, defaults to 300.0): Seconds per video.
+        strict (`bool`, *optional*, defaults to `False`): Whether a suspicious video is not ok.
 
     Returns:
         `list[VideoCheck]`: One check per video, in order.
@@ -184,7 +193,8 @@ def check_videos(
     num_workers = usable_cores() if num_workers is None else num_workers
     if num_workers < 1:
         raise ValueError(f"`num_workers`: found {num_workers}, expected at least 1.")
-    check = partial(check_video, fps=fps, max_frames=max_frames, backend=backend, allow_truncated=allow_truncated)
+    settings = {"fps": fps, "max_frames": max_frames, "backend": backend, "allow_truncated": allow_truncated}
+    check = partial(check_video, **settings, strict=strict)
     checks: list[VideoCheck | None] = [None] * len(videos)
     num_problems = 0
     results = map_in_processes(partial(check_in_worker, check=check), videos, num_workers, time_limit)
@@ -211,6 +221,7 @@ def run_doctor(
     time_limit: float = 300.0,
     root: str | os.PathLike | None = None,
     split: str | None = None,
+    strict: bool = False,
 ) -> dict:
     """Check all videos of a folder or a benchmark, and report.
 
@@ -220,6 +231,7 @@ def run_doctor(
         fps, max_frames, backend, allow_truncated, num_workers, time_limit: As in [`~data.doctor.check_videos`].
         root (`str` or `os.PathLike`, *optional*): Folder of the annotations and videos of a benchmark.
         split (`str`, *optional*): A split of a benchmark; by default all that it has.
+        strict (`bool`, *optional*, defaults to `False`): Whether a suspicious video is not ok.
 
     Returns:
         `dict`: The report, which JSON can hold:
@@ -256,7 +268,7 @@ def run_doctor(
     began = time.monotonic()
     scan, missing = find_target(target, root, split)
     videos, left_out, not_searched = scan.paths, scan.left_out, scan.not_searched
-    name = os.fsdecode(target) if isinstance(target, str | os.PathLike) else None
+    name = safe_name(os.fsdecode(target)) if isinstance(target, str | os.PathLike) else None
     if not videos and not missing:
         others = ", ".join(f"{count} {label}" for label, count in left_out.items()) or "nothing else"
         unseen = f" Not searched: {', '.join(not_searched[:3])}." if not_searched else ""
@@ -268,6 +280,7 @@ def run_doctor(
         "allow_truncated": allow_truncated,
         "num_workers": usable_cores() if num_workers is None else num_workers,
         "time_limit": time_limit,
+        "strict": strict,
     }
     checks = check_videos(videos, **settings)
     for video_id in missing:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 
+from ..model.video_errors import safe_name
 from .benchmarks import BENCHMARKS, load_benchmark
 from .benchmarks.own_data import has_own_data, splits_of
 from .folder import TABLE_EXTENSIONS, VIDEO_EXTENSIONS, VideoScan, extension_of, find_videos
@@ -26,10 +27,8 @@ def find_target(
         videos, missing = benchmark_videos(target, root, split)
         return VideoScan(videos), missing
     if root is not None or split is not None:
-        raise ValueError(
-            f"`root` and `split`: found the target {target!s}, expected a benchmark ({', '.join(BENCHMARKS)}) or a "
-            "table of your own data."
-        )
+        expected = f"a benchmark ({', '.join(BENCHMARKS)}) or a table of your own data"
+        raise ValueError(f"`root` and `split`: found the target {safe_name(str(target))}, expected {expected}.")
     if not isinstance(target, str | os.PathLike):
         return VideoScan(list(target)), []
     if os.path.isdir(target):

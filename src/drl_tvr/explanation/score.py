@@ -12,6 +12,7 @@ from ..model.interaction import normalize
 from ..model.modeling_drl import DRLModel
 from ..model.processing_drl import DRLProcessor
 from ..model.token_matching import padding_wins
+from ..model.video_errors import safe_name
 from ..model.video_processing_drl import DRLVideoProcessor
 from ..terminal import format_sentences, format_table
 
@@ -188,7 +189,7 @@ def explain_score(
     labels, unseen_text = read_words(processor.tokenizer, text, len(cosines))
     return ScoreExplanation(
         text=text,
-        video=os.fsdecode(video) if isinstance(video, str | os.PathLike) else "video",
+        video=safe_name(os.fsdecode(video)) if isinstance(video, str | os.PathLike) else "video",
         words=labels,
         word_weights=of_text.weights[0, words].double().cpu().numpy(),
         frames=to_pictures(inputs["pixel_values_videos"][0, frames], processor.video_processor),

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import dropwhile
 
-import numpy as np
 import torch
 from transformers.utils import is_av_available, is_torchcodec_usable, logging
 
 from .frame_index import FrameIndex
 from .pixel_buffer import PixelBuffer
-from .video_container import MAX_PIXELS, open_video
+from .video_container import open_video, prepare_decoder
 from .video_errors import VideoDecodeError, video_error
+from .video_orientation import upright_pixels, upright_size
 
 
 if is_av_available():
@@ -59,15 +59,6 @@ def decode_frames(
     return decoded or decode_in_order(source, name, index, indices, allow_truncated, prepare)
 
 
-def prepare_decoder(stream: "av.VideoStream") -> None:
-    """Set the decoder's threads and limits."""
-    stream.codec_context.thread_type = "AUTO"
-    # All cores in a single process, one in a worker of a `DataLoader`, which sets torch's number of threads to 1.
-    stream.codec_context.thread_count = torch.get_num_threads()
-    # A frame may be larger than the header says.
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-
-
 class FrameReader:
     """Convert frames of PyAV to pixels in a buffer.
 
@@ -83,11 +74,8 @@ class FrameReader:
 
     def add(self, frame: "av.VideoFrame") -> None:
         """Store the next frame, upright and in the size of the first one: a stream may change its size."""
-        self.sizes[frame.width, frame.height] = None
-        width, height = next(iter(self.sizes))
-        pixels = frame.to_ndarray(format="rgb24", width=width, height=height)
-        pixels = np.rot90(pixels, round(frame.rotation / 90) % 4)
-        self.buffer.add(torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1))
+        self.sizes[upright_size(frame)] = None
+        self.buffer.add(upright_pixels(frame, next(iter(self.sizes))))
 
 
 def decode_in_order(

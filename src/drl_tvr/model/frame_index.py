@@ -9,7 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from .video_container import URL_PREFIXES, PacketTable, scan_video
+from .video_container import PacketTable, scan_video
+from .video_source import is_url
 
 
 # Fewer frames than these (4 s) are decoded rather than skipped: a seek costs some frames too, and damage is found only
@@ -28,7 +29,8 @@ class FrameIndex:
 
     Args:
         table (`PacketTable`): The packets.
-        pts (`list[int]`, *optional*): Timestamp of each frame, ascending; `None` where they are missing or not unique.
+        pts (`list[int]`, *optional*): Timestamp of each frame, ascending; `None` where they are missing, not unique
+            or step back.
         frame_times (`tuple[float]`, *optional*): See [`frame_times`].
         duration (`float`): End of the last frame, in seconds after the first one.
         key_places (`list[int]`): Places in `pts` to which the decoder can seek, ascending.
@@ -80,7 +82,7 @@ def index_video(source: str, name: str, allow_truncated: bool = False) -> FrameI
     Raises:
         [`VideoDecodeError`]: See [`scan_video`].
     """
-    if source.startswith(URL_PREFIXES):
+    if is_url(source):
         return build_index(scan_video(source, name, allow_truncated))
     found = os.stat(source)
     return index_file(source, name, allow_truncated, (found.st_size, found.st_mtime_ns, found.st_ino))
@@ -95,7 +97,7 @@ def index_file(source: str, name: str, allow_truncated: bool, identity: tuple[in
 def build_index(table: PacketTable) -> FrameIndex:
     """Sort the packets of a video by time, and find where a seek can begin."""
     timestamps = [pts for pts, _ in table.packets]
-    if None in timestamps or len(set(timestamps)) < len(timestamps):
+    if None in timestamps or len(set(timestamps)) < len(timestamps) or table.steps_back:
         return FrameIndex(table, None, None, len(timestamps) / table.fps, [], [])
     pts = sorted(timestamps)
     times = frame_times(pts, table.time_base, table.fps)

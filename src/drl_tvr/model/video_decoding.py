@@ -18,7 +18,7 @@ from .frame_decoding import decode_frames, decode_in_order
 from .frame_index import FrameIndex, frame_times, index_video
 from .frame_sampling import sample_indices
 from .video_container import locate_video
-from .video_errors import VideoDecodeError, VideoNotFoundError, video_error
+from .video_errors import VideoDecodeError, VideoNotFoundError, safe_name, video_error
 
 
 logger = logging.get_logger(__name__)
@@ -32,6 +32,8 @@ class DRLVideoMetadata(VideoMetadata):
         codec (`str`, *optional*): FFmpeg's name of the codec.
         truncation (`str`, *optional*): The defect of the file, when `allow_truncated` accepted its readable part.
             `total_num_frames` and `duration` are those of that part.
+        suspicion (`str`, *optional*): What the header says that the content does not bear out: the video may be whole
+            or not. Also frames of several sizes, which are scaled to the first.
         timestamps (`list[float]`, *optional*): Time of each sampled frame in seconds after the first frame, as the
             file states it, or by the average rate where it states none. transformers always uses the average rate.
         frame_times (`tuple[float]`, *optional*): Such times of all frames, in a file whose rate is not constant.
@@ -39,6 +41,7 @@ class DRLVideoMetadata(VideoMetadata):
 
     codec: str | None = None
     truncation: str | None = None
+    suspicion: str | None = None
     timestamps: list[float] | None = None
     frame_times: tuple[float, ...] | None = None
 
@@ -179,7 +182,7 @@ def read_clips(
     """
     has_torchcodec = usable_backend(backend) == "torchcodec"
     name = os.fsdecode(path)
-    source = locate_video(name)
+    source, name = locate_video(name), safe_name(name)
     index = index_video(source, name, allow_truncated)
     table = index.table
     metadata = DRLVideoMetadata(
@@ -188,6 +191,7 @@ def read_clips(
         duration=index.duration,
         codec=table.codec,
         truncation=table.truncation,
+        suspicion=table.suspicion,
         frame_times=index.frame_times,
     )
     selections, indices = sample_clips(metadata, sample_indices_fns, name)
@@ -206,6 +210,9 @@ def read_clips(
     if len(selections) > 1 and decoded.sizes > 1:
         # The first frame of a clip decides its size, and these have several.
         return [read_video(path, sample, backend, allow_truncated, prepare) for sample in sample_indices_fns]
+    if decoded.sizes > 1:
+        sizes = f"frames of {decoded.sizes} sizes, which are scaled to the first"
+        metadata.suspicion = f"{metadata.suspicion}; {sizes}" if metadata.suspicion else sizes
     metadata.video_backend = decoded.backend
     metadata.height, metadata.width = decoded.buffer.size
     # Raw streams have no times, and AVI with frames out of order has wrong times.

@@ -34,7 +34,7 @@ from .video_decoding import (
     sample_from,
     sample_indices,
 )
-from .video_errors import video_error
+from .video_errors import safe_name, video_error
 
 
 logger = logging.get_logger(__name__)
@@ -266,7 +266,11 @@ class DRLVideoProcessor(DRLPublishMixin, BaseVideoProcessor):
             for index, (frames, metadata) in zip(samples, decoded, strict=True):
                 sampled[index] = (PreparedFrames(frames), metadata)
             if metadata.truncation is not None:
-                logger.warning(f"{video.path}: only the readable part is used: found {metadata.truncation}.")
+                logger.warning(
+                    f"{safe_name(video.path)}: only the readable part is used: found {metadata.truncation}."
+                )
+            if metadata.suspicion is not None:
+                logger.warning(f"{safe_name(video.path)}: found {metadata.suspicion}.")
         frames, metadata = zip(*sampled, strict=True)
         return list(frames), list(metadata)
 

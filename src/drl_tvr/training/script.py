@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from ..hub import PublishError
+from ..terminal import one_line
 from .arguments import DRLTrainingArguments
 from .recipe import Recipe, RunOptions, parse_recipe
 
@@ -31,12 +31,12 @@ def run_script(
     try:
         recipe, options, args = parse_recipe(sys.argv[1:] if argv is None else argv, default)
     except (ValueError, OSError, ImportError) as error:
-        say(f"error: {error}")
+        say(f"error: {one_line(error)}")
         return WRONG_COMMAND_LINE
     try:
         script(recipe, options, args)
-    except (PublishError, ValueError, OSError) as error:  # of the input or the machine; any other shows its traceback
-        say(f"{type(error).__name__}: {error}")
+    except (ValueError, OSError) as error:  # of the input or the machine; any other shows its traceback
+        say(f"{type(error).__name__}: {one_line(error)}")
         return FAILED
     except KeyboardInterrupt:
         say(f"Interrupted. The same command goes on from the last checkpoint in {args.output_dir}, if there is one.")
@@ -45,9 +45,9 @@ def run_script(
 
 
 def say(message: str) -> None:
-    """Print a message as one line on standard error, in the first process only."""
+    """Print a message on standard error, in the first process only."""
     if os.environ.get("RANK", "0") == "0":
-        print(" ".join(message.split()), file=sys.stderr)
+        print(message, file=sys.stderr)
 
 
 __all__ = ["run_script"]
