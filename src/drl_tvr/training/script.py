@@ -36,7 +36,7 @@ def run_script(
     try:
         script(recipe, options, args)
     except (ValueError, OSError) as error:  # of the input or the machine; any other shows its traceback
-        say(f"{type(error).__name__}: {one_line(error)}")
+        print(f"{type(error).__name__}: {one_line(error)}", file=sys.stderr)  # it may be of this process alone
         return FAILED
     except KeyboardInterrupt:
         say(f"Interrupted. The same command goes on from the last checkpoint in {args.output_dir}, if there is one.")

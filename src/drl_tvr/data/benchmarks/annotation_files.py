@@ -104,7 +104,7 @@ def read_array(path: Path, content: bytes) -> list[str]:
             raise ValueError(f"{array.dtype} of shape {array.shape}")
         return [item.decode() if isinstance(item, bytes) else item for item in array.tolist()]
     except (ValueError, EOFError, MemoryError, OverflowError) as error:
-        raise BenchmarkError(f"{path}: found {one_line(error)}, expected a list of strings.") from error
+        raise BenchmarkError(f"{path}: found {text_of(error)}, expected a list of strings.") from error
 
 
 class PlainUnpickler(pickle.Unpickler):
@@ -138,7 +138,7 @@ def read_pickle(path: Path) -> Any:
         RecursionError,
     ) as error:
         raise BenchmarkError(
-            f"{path}: found an invalid pickle ({one_line(error)}), expected a pickle of plain data."
+            f"{path}: found an invalid pickle ({text_of(error)}), expected a pickle of plain data."
         ) from error
 
 
@@ -154,7 +154,7 @@ def check_claims(content: bytes) -> None:
             raise pickle.UnpicklingError(f"it names the place {argument} in a memory of {len(content)} at most")
 
 
-def one_line(error: Exception) -> str:
+def text_of(error: Exception) -> str:
     """Return the text of an error on one line, or its name when it has no text."""
     return " ".join(str(error).split()) or type(error).__name__
 
