@@ -226,7 +226,9 @@ def test_a_name_is_found_in_another_normal_form(on_disk, tmp_path):
         assert os.path.isfile(load_benchmark(tmp_path / "my.csv").videos[0]["path"])
 
 
-@pytest.mark.parametrize(("written", "near"), [("v1", "v1.mp4"), ("V1.MP4", "v1.mp4"), ("v1.webm", "v1.mp4")])
+@pytest.mark.parametrize(
+    ("written", "near"), [("v1", "v1.mp4"), ("V1.MP4", "v1.mp4"), ("v1.webm", "v1.mp4"), ("v1.mp4 ", "v1.mp4")]
+)
 def test_a_missing_file_names_the_one_of_nearly_its_name(written, near, tmp_path):
     (tmp_path / near).touch()
     with pytest.raises(
