@@ -234,7 +234,7 @@ def test_a_missing_file_names_the_one_of_nearly_its_name(written, near, tmp_path
     with pytest.raises(
         BenchmarkError,
         match=rf"Videos without a file: 1 \({written}\). A file is looked for at its path as it is "
-        rf"written, {tmp_path}/{written} for example; there is '{near}' in its folder",
+        rf"written, {tmp_path}/{written} for example; there is 'v1.mp4' in its folder",
     ):
         load(tmp_path, f"video,caption\n{written},x\n")
 
