@@ -22,7 +22,8 @@ def test_a_video_column_is_found_however_it_is_spelled(name):
 @pytest.mark.parametrize(
     "name",
     """start_time time_start startTime Start_timestamp start_sec start_seconds start_s start_ms start_frame begin
-    begin_time t_start tstart clip_start segment_start ts_start onset from starts strat stat t0 start-time""".split()
+    begin_time t_start tstart clip_start segment_start ts_start onset from starts strat stat t0 start-time
+    started_at beginning tc_in in_point first_frame st""".split()
     + ["start (s)", "Start [sec]", "start time"],
 )
 def test_another_name_of_the_start_is_refused(name):
@@ -33,7 +34,7 @@ def test_another_name_of_the_start_is_refused(name):
 @pytest.mark.parametrize(
     "name",
     "end_time time_end endTime End_timestamp end_sec stop stop_time t_end clip_end finish to until ends edn duration "
-    "length clip_length".split(),
+    "length clip_length tc_out last_frame et".split(),
 )
 def test_another_name_of_the_end_is_refused_beside_a_start(name):
     with pytest.raises(BenchmarkError, match=f"my.csv: found {name!r} .*, expected 'end' of a segment"):

@@ -226,13 +226,15 @@ def test_a_name_is_found_in_another_normal_form(on_disk, tmp_path):
         assert os.path.isfile(load_benchmark(tmp_path / "my.csv").videos[0]["path"])
 
 
-@pytest.mark.parametrize(("written", "near"), [("v1", "v1.mp4"), ("V1.MP4", "v1.mp4"), ("v1.webm", "v1.mp4")])
+@pytest.mark.parametrize(
+    ("written", "near"), [("v1", "v1.mp4"), ("V1.MP4", "v1.mp4"), ("v1.webm", "v1.mp4"), ("v1.mp4 ", "v1.mp4")]
+)
 def test_a_missing_file_names_the_one_of_nearly_its_name(written, near, tmp_path):
     (tmp_path / near).touch()
     with pytest.raises(
         BenchmarkError,
         match=rf"Videos without a file: 1 \({written}\). A file is looked for at its path as it is "
-        rf"written, {tmp_path}/{written} for example; there is '{near}' in its folder",
+        rf"written, {tmp_path}/{written} for example; there is 'v1.mp4' in its folder",
     ):
         load(tmp_path, f"video,caption\n{written},x\n")
 

@@ -98,10 +98,11 @@ def test_annotation_files_beside_videos_are_left_out_and_named(tmp_path, make_vi
     assert report["tables"] == ["MSRVTT_JSFUSION_test.csv", "train.json", "val.csv"]
     text = " ".join(format_report(report).split())
     assert "not videos: 2 .csv, 1 .json (MSRVTT_JSFUSION_test.csv, train.json, val.csv)" in text
-    # A table with our columns stands for its own videos.
+    # Tables with our columns stand for their own videos, when there are no others.
+    (tmp_path / "test.csv").write_text("video,caption\nb.mp4,a dog\n")
+    assert len(find_target(tmp_path, None, None)[0].paths) == 2
     for name in report["tables"]:
         (tmp_path / name).unlink()
-    (tmp_path / "test.csv").write_text("video,caption\nb.mp4,a dog\n")
     assert [os.path.basename(path) for path, _, _ in find_target(tmp_path, None, "test")[0].paths] == ["b.mp4"]
 
 

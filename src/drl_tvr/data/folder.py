@@ -2,6 +2,7 @@
 
 import codecs
 import functools
+import heapq
 import os
 import re
 from collections import Counter
@@ -64,8 +65,7 @@ def scan_folder(root: str | os.PathLike) -> FolderScan:
     folders, linked = [""], []
     while folders or linked:
         # Links come last, so that a folder that is also linked to is known by its own path.
-        linked.sort(reverse=True)
-        folder = folders.pop() if folders else linked.pop()
+        folder = folders.pop() if folders else heapq.heappop(linked)
         path = os.path.join(root, folder)
         if os.path.realpath(path) in entered:
             continue
@@ -92,7 +92,7 @@ def scan_folder(root: str | os.PathLike) -> FolderScan:
                 continue
             (scan.files if os.path.isfile(target) else scan.others).append(relative)
             if os.path.isdir(target):
-                linked.append(relative)
+                heapq.heappush(linked, relative)
     scan.not_searched.sort()
     return scan
 

@@ -3,6 +3,7 @@
 import io
 import pickle
 import pickletools
+import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def read_array(path: Path, content: bytes) -> list[str]:
         if array.ndim != 1 or array.dtype.kind not in "US":
             raise ValueError(f"{array.dtype} of shape {array.shape}")
         return [item.decode() if isinstance(item, bytes) else item for item in array.tolist()]
-    except (ValueError, EOFError, MemoryError, OverflowError) as error:
+    except (ValueError, EOFError, MemoryError, OverflowError, RecursionError, tokenize.TokenError) as error:
         raise BenchmarkError(f"{path}: found {text_of(error)}, expected a list of strings.") from error
 
 

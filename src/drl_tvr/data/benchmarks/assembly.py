@@ -147,45 +147,15 @@ def assemble(
         `BenchmarkError`: When a video is listed twice, when no video is found, or, without `allow_missing`, when the
             numbers are not the expected ones.
     """
-    listed = set(official.video_ids)
-    if len(listed) < len(official.video_ids):
-        seen = set()
-        twice = next(video_id for video_id in official.video_ids if video_id in seen or seen.add(video_id))
-        raise BenchmarkError(
-            f"{official.name} {split}: found {twice!r} twice in {', '.join(official.annotation_files)}, expected each "
-            "video once."
-        )
-    pairs = [(video_id, single_spaced(caption)) for video_id, caption in official.pairs if video_id in listed]
-    for text in itertools.chain(official.video_ids, (caption for _, caption in pairs)):
-        if not is_unicode(text):
-            raise BenchmarkError(
-                f"{official.name} {split}: found {brief(text)} in {', '.join(official.annotation_files)}, expected "
-                "Unicode text without surrogates."
-            )
+    pairs = listed_pairs(official, split)
     video_ids, expected, protocol = official.video_ids, official.expected, official.protocol
     if hold_out and official.part == "train":
+        num_listed = len(video_ids)
         video_ids, pairs, expected = share_of_train(official, pairs, split)
-        num_held_out = len(video_ids) if split == "validation" else len(listed) - len(video_ids)
+        num_held_out = len(video_ids) if split == "validation" else num_listed - len(video_ids)
         whole = "whole sources, " if official.sources else ""
-        protocol += f"; {whole}{num_held_out:,} of {len(listed):,} training videos held out for validation"
-
-    described = {video_id for video_id, caption in pairs if caption}
-    videos, several, without_file = {}, [], []
-    for video_id in video_ids:
-        paths = official.find(video_id) if video_id in described else []
-        if paths and not is_unicode(paths[0]):
-            raise BenchmarkError(f"{official.name} {split}: found the file {paths[0]!r}, expected a name in UTF-8.")
-        if paths:
-            videos[video_id] = paths[0]
-        elif video_id in described:
-            without_file.append(video_id)
-        if len(paths) > 1:
-            several.append(paths)
-    gaps = {
-        "videos without a file": without_file,
-        "videos without a caption": [video_id for video_id in video_ids if video_id not in described],
-        "blank captions": [video_id for video_id, caption in pairs if not caption and video_id in described],
-    }
+        protocol += f"; {whole}{num_held_out:,} of {num_listed:,} training videos held out for validation"
+    videos, several, gaps = find_files(official, split, video_ids, pairs)
     pairs = [(video_id, caption) for video_id, caption in pairs if caption and video_id in videos]
     check_size(official, split, (len(videos), len(pairs)), expected, gaps, allow_missing)
     if several:
@@ -193,7 +163,6 @@ def assemble(
             f"{official.name} {split}: {len(several):,} videos have several files, as {several[0][0]} and "
             f"{several[0][1]}; the first is used."
         )
-
     rows = {video_id: row for row, video_id in enumerate(videos)}
     segments = [official.segments.get(video_id, (None, None)) for video_id in videos]
     return RetrievalData(
@@ -214,9 +183,70 @@ def assemble(
         protocol=protocol,
         expected_videos=expected[0],
         expected_captions=expected[1],
-        missing=without_file + gaps["videos without a caption"],
+        missing=gaps["videos without a file"] + gaps["videos without a caption"],
         annotation_files=official.annotation_files,
     )
+
+
+def listed_pairs(official: OfficialSplit, split: str) -> list[tuple[str, str]]:
+    """Return video id and caption of the listed videos, with single spaces.
+
+    Raises:
+        `BenchmarkError`: When a video is listed twice, or a text is not Unicode.
+    """
+    where = ", ".join(official.annotation_files)
+    listed = set(official.video_ids)
+    if len(listed) < len(official.video_ids):
+        seen = set()
+        twice = next(video_id for video_id in official.video_ids if video_id in seen or seen.add(video_id))
+        raise BenchmarkError(f"{official.name} {split}: found {twice!r} twice in {where}, expected each video once.")
+    pairs = [(video_id, single_spaced(caption)) for video_id, caption in official.pairs if video_id in listed]
+    for text in itertools.chain(official.video_ids, (caption for _, caption in pairs)):
+        if not is_unicode(text):
+            raise BenchmarkError(
+                f"{official.name} {split}: found {brief(text)} in {where}, expected Unicode text without surrogates."
+            )
+    return pairs
+
+
+def find_files(
+    official: OfficialSplit, split: str, video_ids: list[str], pairs: list[tuple[str, str]]
+) -> tuple[dict[str, str], list[Sequence[str]], dict[str, list[str]]]:
+    """Find the files of videos, and what is missing.
+
+    Args:
+        official (`OfficialSplit`): The official split.
+        split (`str`): The split, for messages.
+        video_ids (`list[str]`): The videos to find.
+        pairs (`list[tuple[str, str]]`): Video id and caption.
+
+    Returns:
+        `tuple`: The file of each video that has one and a caption, the files of videos that have several, and the ids
+        of videos for each kind of gap.
+
+    Raises:
+        `BenchmarkError`: When the name of a file is not Unicode.
+    """
+    described = {video_id for video_id, caption in pairs if caption}
+    videos, several, without_file = {}, [], []
+    for video_id in video_ids:
+        if video_id not in described:
+            continue
+        paths = official.find(video_id)
+        if not paths:
+            without_file.append(video_id)
+            continue
+        if not is_unicode(paths[0]):
+            raise BenchmarkError(f"{official.name} {split}: found the file {paths[0]!r}, expected a name in UTF-8.")
+        videos[video_id] = paths[0]
+        if len(paths) > 1:
+            several.append(paths)
+    gaps = {
+        "videos without a file": without_file,
+        "videos without a caption": [video_id for video_id in video_ids if video_id not in described],
+        "blank captions": [video_id for video_id, caption in pairs if not caption and video_id in described],
+    }
+    return videos, several, gaps
 
 
 def single_spaced(text: str) -> str:

@@ -31,15 +31,15 @@ BEFORE = "(?:t|time|ts|clip|video|seg|segment|shot|event|frame)?"
 AFTER = "(?:t|ts|time|times|timestamp|timecode|s|sec|secs|second|seconds|ms|frame|frames|offset|pos|position)?"
 # A column could be a field when its name, or a word in it, is one of these,
 WORDS = {
-    "start": re.compile(f"{BEFORE}(?:start|begin|beginning|onset)s?{AFTER}"),
-    "end": re.compile(f"{BEFORE}(?:end|ending|stop|finish)s?{AFTER}"),
+    "start": re.compile(f"{BEFORE}(?:start|begin|onset)(?:s|ed|ing|ning)?{AFTER}"),
+    "end": re.compile(f"{BEFORE}(?:end|stop|finish)(?:s|ed|ing)?{AFTER}"),
     "split": re.compile("splits?|subsets?|partitions?|folds?"),
 }
 # or when its name is one of these.
 SPLIT = "(?:train|training|val|validation|test|testing|dev)"
 NAMES = {
-    "start": re.compile("from|since|in|inpoint|ss|t0|offset"),
-    "end": re.compile("to|until|till|out|outpoint|t1"),
+    "start": re.compile("from|since|(?:tc|timecode|cut|mark)?in(?:point)?|ss|st|ts|t0|offset|first(?:frame|second)"),
+    "end": re.compile("to|until|till|(?:tc|timecode|cut|mark)?out(?:point)?|te|et|ed|t1|last(?:frame|second)"),
     "split": re.compile(
         f"(?:data|dataset|video|clip)?(?:split|subset)(?:name|type)?|(?:video|clip)?set(?:name|type)?|phase|usage|"
         f"(?:is|in)?{SPLIT}+(?:set)?"

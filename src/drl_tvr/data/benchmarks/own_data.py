@@ -163,12 +163,12 @@ def find_files(folder: Path) -> list[Path]:
 
 
 def has_own_data(folder: str | os.PathLike) -> bool:
-    """Return whether a folder has tables of your own data; a table that is only named like one describes no videos."""
+    """Return whether the tables of a folder describe videos; those of a benchmark may only be named like yours."""
     try:
         files = find_files(Path(folder))
     except BenchmarkError:
         return False
-    return any(has_videos_and_captions(file) for file in files)
+    return all(has_videos_and_captions(file) for file in files)
 
 
 def split_of_name(file: Path, top: Path) -> str | None:

@@ -105,7 +105,7 @@ class SafePaths:
     def explain(self, path: str) -> str:
         """Return a sentence on where a missing file was looked for, with a file of nearly its name."""
         folder, name = os.path.split(path)
-        name = unicodedata.normalize("NFC", name).casefold()
+        name = unicodedata.normalize("NFC", name).casefold().strip()
         near = [
             other
             for composed, other in sorted(self.names_in(folder).items())

@@ -225,9 +225,9 @@ def check_header(columns: list[str], delimiter: str, where: str) -> None:
     Raises:
         `BenchmarkError`: In these cases.
     """
-    named = [column for column in columns if column]
-    if len(set(named)) < len(named):
-        twice = next(column for column in named if named.count(column) > 1)
+    seen = set()
+    twice = next((column for column in columns if column and (column in seen or seen.add(column))), None)
+    if twice is not None:
         raise BenchmarkError(f"{where}: found two columns {twice!r}, expected one.")
     if len(columns) == 1 and any(character in columns[0] for character in ",;|\t"):
         expected = "tabs" if delimiter == "\t" else "commas"
