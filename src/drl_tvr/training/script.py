@@ -1,5 +1,6 @@
 """Run a training script by its command line: errors of the user are one line, and no traceback."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -8,6 +9,8 @@ from ..hub import PublishError
 from .arguments import DRLTrainingArguments
 from .recipe import Recipe, RunOptions, parse_recipe
 
+
+logger = logging.getLogger(__name__)
 
 # Exit codes.
 NOT_PUBLISHED, WRONG_COMMAND_LINE, INTERRUPTED = 1, 2, 130
@@ -45,9 +48,9 @@ def run_script(
 
 
 def say(message: str) -> None:
-    """Print a message as one line on standard error, in the first process only."""
+    """Log a message as one line, in the first process only."""
     if os.environ.get("RANK", "0") == "0":
-        print(" ".join(message.split()), file=sys.stderr)
+        logger.error(" ".join(message.split()))
 
 
 __all__ = ["run_script"]
