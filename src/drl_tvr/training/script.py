@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from ..hub import PublishError
 from .arguments import DRLTrainingArguments
 from .recipe import Recipe, RunOptions, parse_recipe
 
@@ -13,7 +12,7 @@ from .recipe import Recipe, RunOptions, parse_recipe
 logger = logging.getLogger(__name__)
 
 # Exit codes.
-NOT_PUBLISHED, WRONG_COMMAND_LINE, INTERRUPTED = 1, 2, 130
+FAILED, WRONG_COMMAND_LINE, INTERRUPTED = 1, 2, 130
 
 
 def run_script(
@@ -29,7 +28,8 @@ def run_script(
         default (`str` or `os.PathLike`, *optional*): See [`~training.recipe.parse_recipe`].
 
     Returns:
-        `int`: 0; 1 when the finished model was not published; 2 for a wrong command line; 130 after Ctrl-C.
+        `int`: 0; 1 for an error of the input or the machine; 2 for a wrong command line; 130 after Ctrl-C. The
+        traceback of any other error is shown.
     """
     try:
         recipe, options, args = parse_recipe(sys.argv[1:] if argv is None else argv, default)
@@ -38,9 +38,9 @@ def run_script(
         return WRONG_COMMAND_LINE
     try:
         script(recipe, options, args)
-    except PublishError as error:
-        say(f"error: {error}")
-        return NOT_PUBLISHED
+    except (ValueError, OSError) as error:
+        say(f"{type(error).__name__}: {error}")
+        return FAILED
     except KeyboardInterrupt:
         say(f"Interrupted. The same command goes on from the last checkpoint in {args.output_dir}, if there is one.")
         return INTERRUPTED
