@@ -24,6 +24,14 @@ def test_the_best_of_a_metric_is_by_its_own_direction(metric, better, tmp_path):
         make(greater_is_better=not better)
 
 
+@pytest.mark.parametrize("kind", ["reduce_lr_on_plateau", "greedy"])
+@pytest.mark.parametrize(("metric", "mode"), [("t2v_R@1", "max"), ("v2t_MnR", "min")])
+def test_a_schedule_that_follows_the_metric_knows_its_direction(kind, metric, mode, make_trainer):
+    trainer = make_trainer(lr_scheduler_type=kind, metric_for_best_model=metric, eval_strategy="epoch")
+    trainer.create_optimizer_and_scheduler(4)
+    assert trainer.lr_scheduler.mode == mode
+
+
 BY_STEP = {
     "eval_strategy": "steps",
     "eval_steps": 1,

@@ -46,8 +46,8 @@ class TrainingFacts:
     trained: str | None = None
 
 
-def planned_facts(args: TrainingArguments) -> TrainingFacts:
-    """Return what the arguments say, for a recipe that was not run yet."""
+def planned_facts(args: TrainingArguments, num_processes: int = 1) -> TrainingFacts:
+    """Return what the arguments say, for a recipe that was not run yet or a run that nothing more is known of."""
     optimizer = "BertAdam" if args.official_optimizer else "AdamW" if args.optim.startswith("adamw") else args.optim
     schedule = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
     return TrainingFacts(
@@ -57,7 +57,7 @@ def planned_facts(args: TrainingArguments) -> TrainingFacts:
             f"{args.learning_rate} new modules, {args.clip_learning_rate} CLIP towers, "
             f"{args.logit_scale_learning_rate} logit scale"
         ),
-        batch_size=args.per_device_train_batch_size,
+        batch_size=args.per_device_train_batch_size * num_processes,
         autocast="bfloat16" if args.bf16 else "float16" if args.fp16 else None,
     )
 
@@ -154,7 +154,7 @@ def make_model_card(
         cost=cost,
         origin=finetuned_from,
         part=finetuned_part,
-        facts=facts or planned_facts(args),
+        facts=facts or planned_facts(args, args.world_size if state else 1),
         license=license,
         directions=DIRECTIONS,
         metric_names=METRICS,

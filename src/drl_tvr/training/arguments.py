@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
-from transformers.trainer_utils import HubStrategy
+from transformers.trainer_utils import HubStrategy, SchedulerType
 from transformers.training_args import OptimizerNames
 
 from ..evaluation.bootstrap import LOWER_IS_BETTER
@@ -89,6 +89,10 @@ class DRLTrainingArguments(TrainingArguments):
     def __post_init__(self):
         self.check_direction()
         super().__post_init__()
+        if self.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY):
+            # They follow `metric_for_best_model`, but take a lower one for better unless told.
+            mode = "max" if self.greater_is_better else "min"
+            self.lr_scheduler_kwargs = {"mode": mode, **(self.lr_scheduler_kwargs or {})}
         if self.logit_scale_learning_rate is None:
             self.logit_scale_learning_rate = self.clip_learning_rate
         self.check_hub_strategy()

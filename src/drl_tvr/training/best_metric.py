@@ -10,6 +10,8 @@ from ..evaluation.metrics import DIRECTIONS, METRICS
 from .arguments import DRLTrainingArguments
 
 
+COUNT_FIELDS = ("num_videos", "expected_videos", "num_captions", "expected_captions")  # of a split, beside its metrics
+
 Split = RetrievalData | PairDataset
 
 
@@ -31,7 +33,28 @@ def metrics_of_splits(eval_dataset: Split | Mapping[str, Split]) -> dict[str, Re
         }
     data = eval_dataset.data if isinstance(eval_dataset, PairDataset) else eval_dataset
     kinds = (*METRICS, "twin_accuracy") if data.twins else METRICS
-    return {f"{direction}_{kind}": data for direction in DIRECTIONS for kind in kinds}
+    names = [f"{direction}_{kind}" for direction in DIRECTIONS for kind in kinds]
+    return dict.fromkeys([*names, *(name for name in COUNT_FIELDS if data.provenance[name] is not None)], data)
+
+
+def check_metric(args: DRLTrainingArguments, eval_dataset: Split | Mapping[str, Split] | None) -> None:
+    """Refuse a `metric_for_best_model` that the evaluations of a run do not measure.
+
+    Args:
+        args ([`DRLTrainingArguments`]): Arguments of the run.
+        eval_dataset ([`RetrievalData`], [`~data.loading.PairDataset`] or `dict`, *optional*): The split or splits that
+            are evaluated during training.
+
+    Raises:
+        `ValueError`: When the metric is not among those of the evaluations.
+    """
+    if args.metric_for_best_model is None or args.eval_strategy == IntervalStrategy.NO or eval_dataset is None:
+        return
+    metrics = metrics_of_splits(eval_dataset)
+    if args.metric_for_best_model.removeprefix("eval_") not in metrics:
+        raise ValueError(
+            f"`metric_for_best_model`: found {args.metric_for_best_model!r}, expected one of {', '.join(metrics)}."
+        )
 
 
 def split_that_chooses(
@@ -40,25 +63,16 @@ def split_that_chooses(
     """Find the split whose metric chooses the best checkpoint.
 
     Args:
-        args ([`DRLTrainingArguments`]): Arguments of the run.
-        eval_dataset ([`RetrievalData`], [`~data.loading.PairDataset`] or `dict`, *optional*): The split or splits that
-            are evaluated during training.
+        args, eval_dataset: See [`~training.best_metric.check_metric`].
 
     Returns:
         [`RetrievalData`], *optional*: The split, or `None` when the run does not choose a checkpoint.
-
-    Raises:
-        `ValueError`: When `metric_for_best_model` is not measured.
     """
-    if args.metric_for_best_model is None or args.eval_strategy == IntervalStrategy.NO or eval_dataset is None:
+    if eval_dataset is None or not args.load_best_model_at_end:
         return None
-    metrics = metrics_of_splits(eval_dataset)
-    name = args.metric_for_best_model.removeprefix("eval_")
-    if name not in metrics:
-        raise ValueError(
-            f"`metric_for_best_model`: found {args.metric_for_best_model!r}, expected one of {', '.join(metrics)}."
-        )
-    return metrics[name] if args.load_best_model_at_end else None
+    if isinstance(eval_dataset, Mapping):
+        return metrics_of_splits(eval_dataset).get(args.metric_for_best_model.removeprefix("eval_"))
+    return eval_dataset.data if isinstance(eval_dataset, PairDataset) else eval_dataset
 
 
-__all__ = ["split_that_chooses"]
+__all__ = ["COUNT_FIELDS", "check_metric", "split_that_chooses"]

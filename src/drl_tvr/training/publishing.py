@@ -143,7 +143,7 @@ def describe_training(trainer: Trainer, model: DRLModel) -> TrainingFacts:
         else describe_rates(trainer.model, optimizer),
         batch_size=trainer._train_batch_size * args.world_size,
         autocast=autocast,
-        dtype=str(model.dtype).removeprefix("torch."),
+        dtype=" and ".join(sorted({str(weight.dtype).removeprefix("torch.") for weight in model.parameters()})),
         trained=None if trained == everything else f"{trained:,} of {everything:,} parameters",
     )
 

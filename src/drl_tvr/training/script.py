@@ -1,5 +1,6 @@
 """Run a training script by its command line: errors of the user are one line, and no traceback."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -8,6 +9,8 @@ from ..terminal import one_line
 from .arguments import DRLTrainingArguments
 from .recipe import Recipe, RunOptions, parse_recipe
 
+
+logger = logging.getLogger(__name__)
 
 # Exit codes.
 FAILED, WRONG_COMMAND_LINE, INTERRUPTED = 1, 2, 130
@@ -26,7 +29,8 @@ def run_script(
         default (`str` or `os.PathLike`, *optional*): See [`~training.recipe.parse_recipe`].
 
     Returns:
-        `int`: 0; 1 when the run failed or its model was not published; 2 for a wrong command line; 130 after Ctrl-C.
+        `int`: 0; 1 for an error of the input or the machine; 2 for a wrong command line; 130 after Ctrl-C. The
+        traceback of any other error is shown.
     """
     try:
         recipe, options, args = parse_recipe(sys.argv[1:] if argv is None else argv, default)
@@ -35,8 +39,8 @@ def run_script(
         return WRONG_COMMAND_LINE
     try:
         script(recipe, options, args)
-    except (ValueError, OSError) as error:  # of the input or the machine; any other shows its traceback
-        print(f"{type(error).__name__}: {one_line(error)}", file=sys.stderr)  # it may be of this process alone
+    except (ValueError, OSError) as error:
+        logger.error(f"{type(error).__name__}: {one_line(error)}")  # it may be of this process alone
         return FAILED
     except KeyboardInterrupt:
         say(f"Interrupted. The same command goes on from the last checkpoint in {args.output_dir}, if there is one.")
@@ -45,9 +49,9 @@ def run_script(
 
 
 def say(message: str) -> None:
-    """Print a message on standard error, in the first process only."""
+    """Log a message in the first process only."""
     if os.environ.get("RANK", "0") == "0":
-        print(message, file=sys.stderr)
+        logger.error(message)
 
 
 __all__ = ["run_script"]

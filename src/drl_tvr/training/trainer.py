@@ -19,7 +19,7 @@ from ..evaluation.results import EvaluationResult
 from ..model.modeling_drl import DRLFeatures, DRLModel
 from ..model.processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
-from .best_metric import split_that_chooses
+from .best_metric import COUNT_FIELDS, check_metric, split_that_chooses
 from .checkpointing import (
     INCOMPLETE,
     STATE_FILE,
@@ -54,7 +54,6 @@ from .wrappers import find_drl_model, plain_name, without_parallel, without_wrap
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "pixel_values_videos", "video_mask")
 SMALLEST_SCALE = 2**-14  # the smallest normal number of float16
-COUNT_FIELDS = ("num_videos", "expected_videos", "num_captions", "expected_captions")
 
 # Private methods of `Trainer` that DRLTrainer overrides, with the parameters that it relies on: those of transformers
 # 5.23 and 5.24, the bounds in setup.cfg. A test compares them with the installed version and names one that changed.
@@ -150,7 +149,8 @@ class DRLTrainer(Trainer):
         check_weight_types(find_drl_model(model))
         check_processor(find_drl_model(model), processing_class)
         check_batch_size(args, train_dataset, find_drl_model(model).config)
-        split_that_chooses(args, eval_dataset)  # or a ValueError
+        if type(self).evaluate is DRLTrainer.evaluate:  # that of a subclass may measure more
+            check_metric(args, eval_dataset)
         kwargs["data_collator"] = kwargs.get("data_collator") or RetrievalCollator(processing_class)
         decode = partial(
             decode_split, video_processor=processing_class.video_processor, cache_dir=args.frame_cache_dir
