@@ -34,7 +34,6 @@ from drl_tvr.data.loading import VideoDataset
 from drl_tvr.data.tokenizer import load_clip_tokenizer, train_clip_tokenizer
 from drl_tvr.evaluation import format_result, score_texts
 from drl_tvr.files import usable_cores
-from drl_tvr.terminal import one_line
 from drl_tvr.training.publishing import publish_folder
 from drl_tvr.training.recipe import Recipe, parse_recipe
 from drl_tvr.training.run import Run
@@ -146,10 +145,4 @@ def search(recipe: Recipe, folder: Path, sentences: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:  # of the input or the machine; the traceback of any other one is shown
-        sys.exit(f"{type(error).__name__}: {one_line(error)}")
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
-        sys.exit(130)
+    main()

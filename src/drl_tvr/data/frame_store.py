@@ -9,6 +9,7 @@ a whole table: after one changed video or an interrupt, it would decode all of t
 import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,13 +27,15 @@ from transformers.utils import logging
 
 from ..files import TEMPORARY_PREFIX, usable_cores, write_whole
 from .frame_keys import describe_source, pixel_settings, stored_file, to_json
-from .worker_pool import START_METHOD, WorkerFailure, map_in_processes
+from .worker_pool import WorkerFailure, map_in_processes
 
 
 logger = logging.get_logger(__name__)
 
 LOCK_FOLDER = "locks"  # holds a lock for each file that is being written
 TIME_LIMIT = 1800  # seconds to decode one video, and to wait for another process that decodes it
+# As the workers of a `DataLoader`: a process that starts anew would first import torch and transformers.
+START_METHOD = "fork" if sys.platform == "linux" else "forkserver"
 
 
 class FrameStoreError(OSError):
