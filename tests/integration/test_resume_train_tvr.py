@@ -83,5 +83,5 @@ def test_a_launched_run_of_which_a_process_is_killed_ends_and_goes_on_and_is_fin
         -3000:
     ]
     assert again.returncode != 0 and "Nothing is published to me/drl: `HF_HUB_OFFLINE` is set" in again.stdout
-    assert again.stdout.count("text to video") == 1
+    assert again.stdout.count("\ntext to video ") == 1
     assert (tmp_path / "out" / "model.safetensors").stat() == weights

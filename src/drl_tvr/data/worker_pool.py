@@ -125,7 +125,7 @@ def without_current_folder() -> Iterator[None]:
     try:
         yield
     finally:
-        del os.environ["PYTHONSAFEPATH"]
+        os.environ.pop("PYTHONSAFEPATH", None)
         if before is not None:
             os.environ["PYTHONSAFEPATH"] = before
 

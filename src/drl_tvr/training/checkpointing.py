@@ -218,6 +218,23 @@ def best_checkpoint(checkpoint: str | os.PathLike) -> str | None:
     )
 
 
+def check_resumable(checkpoint: str | os.PathLike, model: torch.nn.Module, with_best: bool) -> None:
+    """Refuse a checkpoint that is damaged or does not fit, before anything is loaded from it.
+
+    Args:
+        checkpoint (`str` or `os.PathLike`): The checkpoint to resume from.
+        model (`torch.nn.Module`): The model to go on with.
+        with_best (`bool`): Whether the best checkpoint that it records is needed too.
+
+    Raises:
+        `TrainingCheckpointError`: When one of the two is not as it was written, or the model has another shape.
+    """
+    check_complete(checkpoint)
+    check_fits(checkpoint, model)
+    if with_best and (best := best_checkpoint(checkpoint)) is not None:
+        check_whole(best)
+
+
 def clear_incomplete(folder: str | os.PathLike) -> None:
     """Delete the files that a killed run was writing into an output folder, or deleting from it."""
     shutil.rmtree(Path(folder) / INCOMPLETE, ignore_errors=True)
@@ -312,11 +329,4 @@ def what_failed(error: Exception, folder: Path) -> tuple[str, str]:
     return begun, str(error).splitlines()[0]
 
 
-__all__ = [
-    "TrainingCheckpointError",
-    "best_checkpoint",
-    "check_complete",
-    "check_fits",
-    "check_whole",
-    "last_checkpoint",
-]
+__all__ = ["TrainingCheckpointError", "best_checkpoint", "check_complete", "check_resumable", "last_checkpoint"]

@@ -112,7 +112,8 @@ class Run:
             `FileExistsError`: When the folder is a file, or holds something other than a run.
             `RunInProgressError`: When another process is writing into it.
             `AnotherRunError`: When it holds another run.
-            `TrainingCheckpointError`: When `resume_from_checkpoint` is not a complete checkpoint.
+            `TrainingCheckpointError`: When the checkpoint to resume from is not complete, or a file of it is missing,
+                damaged or foreign.
             `OutputFolderError`: When not all processes see the folder.
             `OSError`: When it cannot be written.
         """
@@ -174,7 +175,7 @@ def resume_or_start(
 
     Raises:
         `AnotherRunError`: When the folder holds another run.
-        `TrainingCheckpointError`: When `resume_from_checkpoint` is not a complete checkpoint.
+        `TrainingCheckpointError`: When the checkpoint to resume from is not complete or not whole.
         `OSError`: When a file cannot be written.
     """
     arguments = json.loads(args.to_json_string())

@@ -26,8 +26,7 @@ from .checkpointing import (
     TrainingCheckpointError,
     as_checkpoint_error,
     best_checkpoint,
-    check_complete,
-    check_fits,
+    check_resumable,
     check_whole,
     clear_incomplete,
     discard,
@@ -387,7 +386,8 @@ class DRLTrainer(Trainer):
                 if resume_from_checkpoint is None:
                     raise TrainingCheckpointError(f"{folder}: found no complete checkpoint to resume from.")
             if resume_from_checkpoint:
-                in_first_process(partial(self._check_checkpoint, resume_from_checkpoint))
+                checks = partial(check_resumable, with_best=self.args.load_best_model_at_end)
+                in_first_process(partial(checks, resume_from_checkpoint, self.model))
             if self.args.should_save:
                 clear_incomplete(folder)
             output = super().train(resume_from_checkpoint or None, trial, ignore_keys_for_eval)
@@ -398,13 +398,6 @@ class DRLTrainer(Trainer):
         self.train_seconds = None if resume_from_checkpoint else output.metrics.get("train_runtime")
         try_to_write_card(self)
         return output
-
-    def _check_checkpoint(self, checkpoint: str) -> None:
-        """Refuse a checkpoint that is damaged or does not fit, before anything is loaded from it."""
-        check_complete(checkpoint)
-        check_fits(checkpoint, self.model)
-        if self.args.load_best_model_at_end and (best := best_checkpoint(checkpoint)) is not None:
-            check_whole(best)
 
     def create_model_card(self, **kwargs) -> None:
         """Write the model card: see [`~training.publishing.write_card`]."""
