@@ -248,7 +248,7 @@ def picture(path: str | os.PathLike, num_axes: int, title: str) -> Iterator[Sequ
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("Pictures need matplotlib: `pip install drl-tvr[plots]`.") from error
+        raise ImportError("Pictures need matplotlib: `pip install matplotlib`.") from error
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.6 * num_axes, 3.9), layout="constrained")
         axes = figure.subplots(1, num_axes, sharex=True, sharey=num_axes == 2)
