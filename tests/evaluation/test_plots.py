@@ -93,6 +93,12 @@ def test_what_does_not_fit_is_an_error(tmp_path: Path):
             plot_files([one, other], tmp_path)
     with pytest.raises(ResultError, match="`log_history`: found 0 entries, expected at least one"):
         plot_files([write_run(tmp_path / "run", [])], tmp_path)
+    for number, step in enumerate(("3", None, 10**400, float("nan"))):
+        with pytest.raises(ResultError, match="`log_history`: found 1 entries, expected at least one, each with"):
+            plot_files([write_run(tmp_path / f"run{number}", [{"step": step, "loss": 1.0}])], tmp_path)
+    (tmp_path / "run" / "trainer_state.json").write_text("[" * 100_000)
+    with pytest.raises(ResultError, match="trainer_state.json is not JSON"):
+        plot_files([tmp_path / "run" / "trainer_state.json"], tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
         plot_files([one], tmp_path / "nowhere")
 
