@@ -1,10 +1,15 @@
 """The bootstrap, against one that resamples item by item, against theory, and in what it must not claim."""
 
+import itertools
+import math
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from drl_tvr.evaluation import bootstrap as module
 from drl_tvr.evaluation import bootstrap_intervals, paired_differences
+from drl_tvr.evaluation.bootstrap import exact_p_value
 from drl_tvr.evaluation.metrics import metrics_of_ranks
 
 
@@ -87,6 +92,58 @@ def test_pairing_finds_what_two_intervals_hide():
     # As many found as lost is noise, however many.
     mixed = {"t2v": np.r_[np.full(30, 2.0), np.full(370, 1.0), np.full(30, 1.0), np.full(570, 2.0)]}
     assert paired_differences(first, mixed, np.arange(1000))["t2v_R@1"].better is None
+
+
+@pytest.mark.parametrize("num_differing", [1, 4, 5, 6, 8, 11, 16])
+def test_few_differing_queries_are_not_called_beyond_noise(num_differing: int):
+    """False positives where each of some differing queries is a coin toss: of the interval alone 5 to 12.5 %."""
+    expected, found = 0.0, 0.0
+    for num_better in range(num_differing + 1):
+        signs = np.array([1] * num_better + [-1] * (num_differing - num_better))
+        first, second = np.ones(300), np.ones(300)
+        first[:num_better], second[num_better:num_differing] = 2, 2
+        difference = paired_differences({"t2v": first}, {"t2v": second}, range(300), num_resamples=500)["t2v_R@1"]
+        # The definition: among all equally likely signs, the share that is as one-sided.
+        all_signs = np.array(list(itertools.product([-1, 1], repeat=num_differing))).sum(axis=1)
+        assert difference.p_value == pytest.approx(np.mean(abs(all_signs) >= abs(signs.sum())))
+        probability = math.comb(num_differing, num_better) / 2**num_differing
+        expected += probability * (difference.p_value < 0.05)
+        found += probability * difference.is_beyond_noise
+    assert found <= expected < 0.05
+
+
+def test_the_mean_of_few_ranks_is_not_beyond_noise():
+    first, second = np.full(300, 3.0), np.full(300, 3.0)
+    second[:5] = 1
+    difference = paired_differences({"t2v": first}, {"t2v": second}, range(300))["t2v_MnR"]
+    assert difference.high < 0 and difference.p_value == 0.0625 and difference.better is None
+    second[5] = 1
+    assert paired_differences({"t2v": first}, {"t2v": second}, range(300))["t2v_MnR"].better == "second"
+
+
+def test_captions_of_one_video_are_one_sign():
+    first, second = np.full(100, 2.0), np.full(100, 2.0)
+    second[:40] = 1  # all captions of 4 videos
+    difference = paired_differences({"t2v": first}, {"t2v": second}, np.arange(100) // 10)["t2v_R@1"]
+    assert difference.p_value == 0.125
+
+
+def test_thousands_of_differing_videos_have_a_p_value():
+    assert exact_p_value("t2v_R@1", np.array([1] * 20_500 + [-1] * 19_500)) == pytest.approx(5.8e-7, rel=0.02)
+    assert exact_p_value("t2v_R@1", np.zeros(3)) == 1
+
+
+def test_memory_does_not_grow_with_the_square_of_the_captions(monkeypatch):
+    """As many different ranks as captions once made a matrix of their square."""
+    monkeypatch.setattr(module, "MAX_DRAWN_ELEMENTS", 2**18)
+    rng, peaks = np.random.default_rng(0), []
+    for num_captions in (1_000, 4_000):
+        ranks = {"t2v": 1 + rng.permutation(num_captions)}
+        tracemalloc.start()
+        bootstrap_intervals(ranks, range(num_captions), num_resamples=300)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0] < 20e6
 
 
 def test_a_lower_rank_is_better_and_the_order_of_the_two_turns_the_sign():

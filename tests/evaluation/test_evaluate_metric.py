@@ -162,3 +162,12 @@ def test_other_wrong_inputs_are_errors(load):
         load("ranks").compute(predictions=[1], references=["x"])
     with pytest.raises(ValueError, match="`config_name`: found 'rows', expected one of"):
         load("rows")
+
+
+def test_every_digit_of_a_double_counts():
+    """What float32 would make a tie, and a rank that it can't hold."""
+    similarity = np.array([[0.5 + 1e-9, 0.5], [0.5, 0.5 + 1e-9]])
+    expected = evaluate_retrieval(similarity)
+    assert evaluate.load(METRIC_FOLDER).compute(predictions=similarity, references=[0, 1]) == expected
+    ranks = evaluate.load(METRIC_FOLDER, "ranks").compute(predictions=[1.7], references=["t2v"])
+    assert (expected["t2v_R@1"], ranks["t2v_MnR"], ranks["t2v_MdR"]) == (100.0, 1.7, 1.7)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from drl_tvr.evaluation import dual_softmax
 from drl_tvr.evaluation.metrics import (
     evaluate_retrieval,
     ranks_per_caption,
@@ -174,3 +175,24 @@ def test_a_model_blind_to_order_gets_half_of_the_twins():
 
 def test_without_twins_there_is_no_twin_accuracy():
     assert twin_accuracy(np.zeros((2, 2)), None, []) == {}
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        torch.eye(3).to_sparse(),
+        np.eye(3).astype(str),
+        np.eye(3).astype(object),
+        np.eye(3).astype(complex),
+        torch.eye(3, device="meta"),
+        [[1.0, 2.0], [3.0]],
+        [[{}]],
+        None,
+    ],
+    ids=["sparse", "text", "object", "complex", "meta", "ragged", "mapping", "none"],
+)
+def test_what_is_not_a_matrix_of_numbers_is_a_value_error(matrix):
+    with pytest.raises(ValueError, match="`similarity`: found"):
+        evaluate_retrieval(matrix)
+    with pytest.raises(ValueError, match="`similarity`: found"):
+        dual_softmax(matrix)

@@ -93,6 +93,12 @@ def test_what_does_not_fit_is_an_error(tmp_path: Path):
             plot_files([one, other], tmp_path)
     with pytest.raises(ResultError, match="`log_history`: found 0 entries, expected at least one"):
         plot_files([write_run(tmp_path / "run", [])], tmp_path)
+    for number, step in enumerate(("3", None, 10**400, float("nan"))):
+        with pytest.raises(ResultError, match="`log_history`: found 1 entries, expected at least one, each with"):
+            plot_files([write_run(tmp_path / f"run{number}", [{"step": step, "loss": 1.0}])], tmp_path)
+    (tmp_path / "run" / "trainer_state.json").write_text("[" * 100_000)
+    with pytest.raises(ResultError, match="trainer_state.json is not JSON"):
+        plot_files([tmp_path / "run" / "trainer_state.json"], tmp_path)
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
         plot_files([one], tmp_path / "nowhere")
 
@@ -101,4 +107,4 @@ def test_without_matplotlib_the_command_says_what_to_install(tmp_path: Path):
     one = write_result(tmp_path / "one.json", [1, 2])
     code = "import sys; sys.modules['matplotlib'] = None; from drl_tvr_cli import main; sys.exit(main(sys.argv[1:]))"
     done = subprocess.run([sys.executable, "-c", code, "plot", str(one)], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1 and "pip install drl-tvr[plots]" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "pip install matplotlib" in done.stderr and "Traceback" not in done.stderr

@@ -21,6 +21,7 @@ from drl_tvr.evaluation.results import score_ranks
 
 
 CAPTION_TO_VIDEO = [0, 2, 1, 1, 3, 4, 5, 0]
+HUGE = 10**400
 
 
 def build(seed: int = 0, gain: float = 1.0) -> EvaluationResult:
@@ -83,6 +84,16 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path: Path):
         ({("intervals", "t2v_R@1"): [1.0]}, r"`intervals.t2v_R@1`: found \[1.0\], expected the two ends"),
         ({("normalized", "qb-norm", "metrics"): {}}, "`normalized.qb-norm`, `metrics.t2v_R@1`: found None, expected"),
         ({("normalized", "qb-norm"): {}}, "`normalized.qb-norm`, `metrics`: found NoneType, expected a dict"),
+        ({("normalized", "qb-norm"): []}, "`normalized.qb-norm`, found list, expected a dict"),
+        ({("metrics", "t2v_R@1"): HUGE}, "`metrics.t2v_R@1`: found 1000.*, expected a finite number"),
+        ({("metrics", "t2v_twin_accuracy"): float("nan")}, "`metrics.t2v_twin_accuracy`: found nan, expected a fin"),
+        ({("metrics", "t2v_twin_accuracy"): "50"}, "`metrics.t2v_twin_accuracy`: found '50', expected a finite"),
+        ({("ranks", "v2t", 0): HUGE}, r"`ranks.v2t\[0\]`: found 1000.*, expected a number from 1 to 6"),
+        ({("intervals", "t2v_R@1"): [float("nan"), 1.0]}, r"`intervals.t2v_R@1`: found \[nan, 1.0\], expected the tw"),
+        ({("intervals", "t2v_R@1"): [2.0, 1.0]}, r"`intervals.t2v_R@1`: found \[2.0, 1.0\], expected the two ends"),
+        ({("intervals", "t2v_R@1"): [0, HUGE]}, "`intervals.t2v_R@1`: found .*, expected the two ends"),
+        ({("caption_to_video", 0): HUGE}, "`caption_to_video`: found .*, expected every integer from 0"),
+        ({("caption_to_video", 0): -1}, "`caption_to_video`: found .*, expected every integer from 0"),
     ],
 )
 def test_an_invalid_result_is_an_error_that_names_file_and_field(change, said, tmp_path: Path):
@@ -102,6 +113,7 @@ def test_an_invalid_result_is_an_error_that_names_file_and_field(change, said, t
 def test_other_files_are_errors(tmp_path: Path):
     for text, said in (
         ("{", "a.json is not JSON"),
+        ("[" * 100_000, "a.json is not JSON"),
         ("[]", "a.json is not a result of"),
         ('{"x": 1}', "no `format_version`"),
     ):

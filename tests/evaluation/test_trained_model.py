@@ -114,3 +114,11 @@ def test_damaged_weights_are_named(folder):
 def test_no_checkpoint_is_an_error_of_the_system(tmp_path):
     with pytest.raises(OSError, match="no file named model.safetensors"):
         load_trained(tmp_path)
+
+
+def test_an_infinite_logit_scale_is_refused(folder):
+    change_weights(folder, lambda weights: weights.update(logit_scale=torch.tensor(100.0)))
+    with pytest.raises(
+        ValueError, match="`logit_scale`: found 100.0, expected a logarithm whose exponential is finite"
+    ):
+        load_trained(folder)

@@ -74,6 +74,8 @@ def test_keys_of_other_tools_in_a_file_are_ignored_with_a_warning(tmp_path: Path
         ({"image_std": [0, 0, 0]}, "image_std"),
         ({"image_std": "abc"}, "image_std"),
         ({"image_mean": [float("nan")] * 3}, "image_mean"),
+        ({"logit_scale_init_value": float("nan")}, "logit_scale_init_value"),
+        ({"logit_scale_init_value": 100.0}, "logit_scale_init_value"),
         ({"temporal_config": 3}, "temporal_config"),
         ({"temporal_config": {"hidden_size": "64"}}, "hidden_size"),
         ({"text_config": {"hidden_size": "64"}}, "hidden_size"),

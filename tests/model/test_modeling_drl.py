@@ -274,11 +274,37 @@ def test_a_tuple_holds_what_the_output_holds():
             torch.testing.assert_close(actual, expected)
 
 
-def test_masks_are_all_ones_by_default():
-    model, inputs = tiny_model(), tiny_inputs()
-    ones = {name: torch.ones_like(inputs[name]) for name in ("attention_mask", "video_mask")}
+@pytest.mark.parametrize("eos_token_id", [63, 2])
+def test_without_masks_a_text_ends_at_its_end_and_all_frames_are_real(eos_token_id: int):
+    """As in CLIPModel; old configurations say 2 for the end, which then is the highest id."""
+    model, inputs = tiny_model(text_config={**TEXT, "eos_token_id": eos_token_id}), tiny_inputs()
     some = {name: inputs[name] for name in ("input_ids", "pixel_values_videos")}
-    assert_same_outputs(model(**some), model(**{**inputs, **ones}))
+    inputs["video_mask"] = torch.ones_like(inputs["video_mask"])
+    assert_same_outputs(model(**some), model(**inputs))
+    features = model.get_text_features(inputs["input_ids"])
+    assert torch.equal(features.mask, inputs["attention_mask"])
+
+
+def test_a_text_without_an_end_is_real_as_a_whole():
+    ids = torch.randint(3, 62, (2, 5))
+    assert torch.equal(tiny_model().get_text_features(ids).mask, torch.ones(2, 5, dtype=torch.long))
+
+
+def test_no_items_are_a_value_error():
+    model = tiny_model()
+    for ids in (torch.zeros(0, 5, dtype=torch.long), torch.zeros(2, 0, dtype=torch.long), torch.zeros(5).long()):
+        with pytest.raises(ValueError, match=r"`input_ids`: found shape .*, expected \(num_texts, num_tokens\)"):
+            model.get_text_features(ids)
+    for shape in ((0, 2, 3, 16, 16), (2, 0, 3, 16, 16)):
+        with pytest.raises(ValueError, match="`pixel_values_videos`: found shape .* all at least 1"):
+            model.get_video_features(torch.zeros(shape))
+
+
+def test_all_parts_have_one_dtype_whatever_their_configurations_remember():
+    config = tiny_config()
+    for part in (config.text_config, config.vision_config, config.temporal_config):
+        part.dtype = torch.bfloat16
+    assert {parameter.dtype for parameter in DRLModel(config).parameters()} == {torch.float32}
 
 
 def test_a_mask_may_be_of_any_type():

@@ -27,6 +27,8 @@ class PairedDifference:
         metric (`str`): Name of the metric, as in [`evaluate_retrieval`].
         first, second (`float`): Its value for each model.
         low, high (`float`): Ends of the 95 % interval of `second - first`.
+        p_value (`float`): From [`~evaluation.bootstrap.exact_p_value`]. The interval alone is too short when few
+            queries differ.
     """
 
     metric: str
@@ -34,6 +36,7 @@ class PairedDifference:
     second: float
     low: float
     high: float
+    p_value: float
 
     @property
     def difference(self) -> float:
@@ -42,8 +45,8 @@ class PairedDifference:
 
     @property
     def is_beyond_noise(self) -> bool:
-        """Whether the interval lies on one side of 0."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval lies on one side of 0 and the exact test agrees."""
+        return (self.low > 0 or self.high < 0) and self.p_value < 1 - COVERED_PERCENT / 100
 
     @property
     def better(self) -> str | None:
@@ -135,7 +138,13 @@ def paired_differences(
     differences = {}
     for metric in of_first:
         low, high = interval(draws_of_second[metric] - draws_of_first[metric])
-        differences[metric] = PairedDifference(metric, of_first[metric], of_second[metric], low, high)
+        direction, name = metric.split("_")
+        values = [ranks[direction] for ranks in (first, second)]
+        if name not in LOWER_IS_BETTER:
+            values = [ranks <= int(name.removeprefix("R@")) for ranks in values]
+        change = values[1].astype(np.float64) - values[0]
+        p_value = exact_p_value(metric, np.bincount(video_of_query[direction], weights=change))
+        differences[metric] = PairedDifference(metric, of_first[metric], of_second[metric], low, high, p_value)
     return differences
 
 
@@ -196,43 +205,78 @@ def resample(
     if num_resamples < 1:
         raise ValueError(f"`num_resamples`: found {num_resamples}, expected at least 1.")
     num_videos = len(video_of_query["v2t"])
-    levels, histograms = {}, {}
-    for direction, values in ranks.items():
-        levels[direction], columns = np.unique(values, return_inverse=True)
-        histograms[direction] = np.zeros((num_videos, len(levels[direction])), dtype=np.float32)
-        np.add.at(histograms[direction], (video_of_query[direction], columns), 1)
     rng = np.random.default_rng(seed)
     blocks = []
-    block_size = max(1, MAX_DRAWN_ELEMENTS // num_videos)
+    block_size = max(1, MAX_DRAWN_ELEMENTS // max(map(len, video_of_query.values())))
     for start in range(0, num_resamples, block_size):
         size = min(block_size, num_resamples - start)
-        draws = rng.multinomial(num_videos, np.full(num_videos, 1 / num_videos), size=size).astype(np.float32)
+        draws = rng.multinomial(num_videos, np.full(num_videos, 1 / num_videos), size=size)  # (size, num_videos)
         blocks.append({})
-        for direction in ranks:
-            counts = (draws @ histograms[direction]).astype(np.float64)  # (size, num_levels)
-            blocks[-1].update(histogram_metrics(levels[direction], counts, direction))
+        for direction, values in ranks.items():
+            blocks[-1].update(draw_metrics(values, video_of_query[direction], draws, direction))
     return {metric: np.concatenate([block[metric] for block in blocks]) for metric in blocks[0]}
 
 
-def histogram_metrics(levels: np.ndarray, counts: np.ndarray, direction: str) -> dict[str, np.ndarray]:
-    """Compute the metrics of many samples of ranks at once.
+def draw_metrics(
+    ranks: np.ndarray, video_of_query: np.ndarray, draws: np.ndarray, direction: str
+) -> dict[str, np.ndarray]:
+    """Compute the metrics of many draws of the videos at once.
 
     Args:
-        levels (`numpy.ndarray` of shape `(num_levels,)`): Ranks that occur, ascending.
-        counts (`numpy.ndarray` of shape `(num_samples, num_levels)`): Number of times that each rank occurs in each
-            sample.
+        ranks (`numpy.ndarray` of shape `(num_queries,)`): Rank of each query.
+        video_of_query (`numpy.ndarray` of shape `(num_queries,)`): Index of the video that each query is drawn with.
+        draws (`numpy.ndarray` of shape `(num_draws, num_videos)`): How often each draw has each video.
         direction (`str`): Prefix of the names, `"t2v"` or `"v2t"`.
 
     Returns:
-        `dict[str, numpy.ndarray]`: Metrics of [`~evaluation.metrics.rank_metrics`], each of shape `(num_samples,)`.
+        `dict[str, numpy.ndarray]`: Metrics of [`~evaluation.metrics.rank_metrics`], each of shape `(num_draws,)`.
     """
-    up_to = counts.cumsum(axis=1)  # (num_samples, num_levels)
+
+    def drawn_sum(values: np.ndarray) -> np.ndarray:
+        """Sum a value of each query over the queries of each draw."""
+        return draws @ np.bincount(video_of_query, weights=values, minlength=draws.shape[1])
+
+    order = np.argsort(ranks, kind="stable")
+    up_to = draws[:, video_of_query[order]].cumsum(axis=1)  # (num_draws, num_queries), from the best rank on
     total = up_to[:, -1]
     lower, upper = ((up_to > place[:, None]).argmax(axis=1) for place in ((total - 1) // 2, total // 2))
-    metrics = {f"{direction}_R@{k}": counts @ (levels <= k) / total * 100 for k in RECALL_AT}
-    metrics[f"{direction}_MdR"] = (levels[lower] + levels[upper]) / 2
-    metrics[f"{direction}_MnR"] = counts @ levels / total
+    metrics = {f"{direction}_R@{k}": drawn_sum(ranks <= k) / total * 100 for k in RECALL_AT}
+    metrics[f"{direction}_MdR"] = (ranks[order[lower]] + ranks[order[upper]]) / 2
+    metrics[f"{direction}_MnR"] = drawn_sum(ranks) / total
     return metrics
+
+
+def exact_p_value(metric: str, change_of_video: np.ndarray) -> float:
+    """Compute the p-value of an exact two-sided sign test over the videos that two models differ on.
+
+    With one caption per video this is McNemar's exact test for R@K. A mean or a median of ranks is not a matter of
+    signs alone: its p-value is the smallest that so many signs can have.
+
+    Args:
+        metric (`str`): Name of the metric.
+        change_of_video (`numpy.ndarray` of shape `(num_videos,)`): Second minus first, of the hits or of the ranks of
+            each video's queries.
+
+    Returns:
+        `float`: The p-value.
+
+    Example:
+
+    ```python
+    >>> import numpy as np
+    >>> from drl_tvr.evaluation.bootstrap import exact_p_value
+
+    >>> exact_p_value("t2v_R@1", np.array([1, 1, 1, 1, 0, 0, 0]))  # 4 videos better, none worse
+    0.125
+    ```"""
+    better, worse = int((change_of_video > 0).sum()), int((change_of_video < 0).sum())
+    num_differing = better + worse
+    fewer = 0 if metric.endswith(LOWER_IS_BETTER) else min(better, worse)
+    term = ways = 1  # the number of ways to have 0, 1, ... of the rarer sign, and their sum
+    for count in range(fewer):
+        term = term * (num_differing - count) // (count + 1)
+        ways += term
+    return min(1.0, 2 * ways / 2**num_differing)
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:

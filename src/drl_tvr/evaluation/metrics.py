@@ -60,11 +60,7 @@ def to_arrays(similarity, caption_to_video: Sequence[int] | None) -> tuple[np.nd
     Raises:
         `ValueError`: See [`evaluate_retrieval`].
     """
-    if hasattr(similarity, "detach"):
-        similarity = similarity.detach().cpu()
-        # NumPy has no bfloat16. A double keeps its digits; rounding them would make ties of near scores.
-        similarity = (similarity.float() if similarity.dtype.itemsize < 4 else similarity).numpy()
-    similarity = np.asarray(similarity)
+    similarity = to_numbers(similarity, "similarity")
     if similarity.ndim != 2 or 0 in similarity.shape:
         raise ValueError(
             f"`similarity`: found shape {similarity.shape}, expected (num_captions, num_videos), both at least 1."
@@ -76,6 +72,32 @@ def to_arrays(similarity, caption_to_video: Sequence[int] | None) -> tuple[np.nd
             f"`similarity`: found NaN in row {row} (caption), column {column} (video), expected a number."
         )
     return similarity, to_columns(caption_to_video, num_captions, num_videos)
+
+
+def to_numbers(matrix, name: str) -> np.ndarray:
+    """Convert a matrix of scores to an array of its numbers.
+
+    Args:
+        matrix (`torch.Tensor`, `numpy.ndarray` or nested sequences): The matrix.
+        name (`str`): Name of the argument, for the message.
+
+    Returns:
+        `numpy.ndarray`: The array, in the precision of the matrix but at least float32.
+
+    Raises:
+        `ValueError`: When it is sparse, or does not hold real numbers.
+    """
+    try:
+        if hasattr(matrix, "detach"):
+            matrix = matrix.detach().cpu()
+            # NumPy has no bfloat16. A double keeps its digits; rounding them would make ties of near scores.
+            matrix = (matrix.float() if matrix.dtype.itemsize < 4 else matrix).numpy()
+        matrix = np.asarray(matrix)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:  # sparse, ragged
+        raise ValueError(f"`{name}`: found what is not a matrix of numbers: {error}") from error
+    if matrix.dtype.kind not in "biuf":
+        raise ValueError(f"`{name}`: found values of type {matrix.dtype}, expected real numbers.")
+    return matrix
 
 
 def to_columns(caption_to_video: Sequence[int] | None, num_captions: int, num_videos: int) -> np.ndarray:

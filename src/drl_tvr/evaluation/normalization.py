@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .metrics import to_numbers
+
 
 # Extra inputs that each method needs besides the model and the query; shown beside its numbers.
 NORMALIZATION_NEEDS = {
@@ -149,7 +151,7 @@ def to_matrix(matrix: np.ndarray, name: str) -> np.ndarray:
     Raises:
         `ValueError`: When it is empty, not two-dimensional or has a NaN.
     """
-    matrix = np.asarray(matrix, dtype=np.float64)
+    matrix = to_numbers(matrix, name).astype(np.float64)
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(
             f"`{name}`: found shape {matrix.shape}, expected (num_queries, num_candidates), both at least 1."

@@ -12,7 +12,7 @@ import numpy as np
 
 from .bootstrap import COVERED_PERCENT
 from .metrics import DIRECTIONS, RECALL_AT
-from .results import EvaluationResult, ResultError
+from .results import EvaluationResult, ResultError, is_finite
 
 
 # The palette of Okabe and Ito, which people with colour blindness can distinguish.
@@ -189,13 +189,13 @@ def read_history(path: Path) -> list[dict] | None:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ResultError(f"{path} is not JSON: {error}.") from error
     history = content.get("log_history") if isinstance(content, dict) else None
     if history is None:
         return None
     is_filled = isinstance(history, list) and len(history) > 0
-    if not is_filled or not all(isinstance(entry, dict) and "step" in entry for entry in history):
+    if not is_filled or not all(isinstance(entry, dict) and is_finite(entry.get("step")) for entry in history):
         found = f"{len(history)} entries" if isinstance(history, list) else type(history).__name__
         raise ResultError(f"{path}: `log_history`: found {found}, expected at least one, each with a `step`.")
     return history
@@ -248,7 +248,7 @@ def picture(path: str | os.PathLike, num_axes: int, title: str) -> Iterator[Sequ
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("Pictures need matplotlib: `pip install drl-tvr[plots]`.") from error
+        raise ImportError("Pictures need matplotlib: `pip install matplotlib`.") from error
     with matplotlib.rc_context():
         # matplotlib reads a file `matplotlibrc` of the current folder, which may be one of data.
         matplotlib.rcdefaults()

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -108,7 +109,7 @@ class EvaluationResult:
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ResultError(f"{path} is not JSON: {error}.") from error
         if not isinstance(content, dict) or "format_version" not in content:
             raise ResultError(f"{path} is not a result of `drl-tvr evaluate`: it has no `format_version`.")
@@ -181,11 +182,13 @@ def check_scores(where: str, scores: dict, caption_to_video: list[int], needed: 
     Raises:
         [`~evaluation.ResultError`]: When a field is missing or inconsistent.
     """
+    if not isinstance(scores, dict):
+        raise ResultError(f"{where}found {type(scores).__name__}, expected a dict.")
     for key in ("metrics", "intervals", "ranks"):
         if not isinstance(scores.get(key), dict):
             raise ResultError(f"{where}`{key}`: found {type(scores.get(key)).__name__}, expected a dict.")
     videos = set(caption_to_video) if all(type(video) is int for video in caption_to_video) else set()
-    if not videos or videos != set(range(max(videos) + 1)):
+    if not videos or min(videos) != 0 or max(videos) != len(videos) - 1:
         raise ResultError(
             f"{where}`caption_to_video`: found {caption_to_video[:5]} ..., expected every integer from 0 to the "
             "number of videos minus 1."
@@ -203,13 +206,21 @@ def check_scores(where: str, scores: dict, caption_to_video: list[int], needed: 
                 raise ResultError(
                     f"{where}`ranks.{direction}[{index}]`: found {rank!r}, expected a number from 1 to {len(videos)}."
                 )
+    for metric, found in scores["metrics"].items():
+        if not is_finite(found):
+            raise ResultError(f"{where}`metrics.{metric}`: found {found!r}, expected a finite number.")
     for metric, value in metrics_of_ranks(ranks).items():
         found = scores["metrics"].get(metric)
-        if type(found) not in (int, float) or not math.isclose(found, value, rel_tol=1e-6, abs_tol=1e-6):
+        if found is None or not math.isclose(found, value, rel_tol=1e-6, abs_tol=1e-6):
             raise ResultError(f"{where}`metrics.{metric}`: found {found!r}, expected {value}, as the ranks say.")
         ends = scores["intervals"].get(metric)
-        if not isinstance(ends, list) or [type(end) for end in ends] != [float, float]:
+        if not isinstance(ends, list) or len(ends) != 2 or not all(map(is_finite, ends)) or ends[0] > ends[1]:
             raise ResultError(f"{where}`intervals.{metric}`: found {ends!r}, expected the two ends of an interval.")
+
+
+def is_finite(value: object) -> bool:
+    """Return whether a value of a file is a finite number; an integer of JSON can be too large for a float."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 __all__ = ["EvaluationResult", "ResultError", "make_result"]

@@ -65,7 +65,8 @@ def stream_ranks(
 
     Returns:
         `tuple(numpy.ndarray)`: Rank of every caption's video, of shape `(num_captions,)`, and of every video's best
-        caption, of shape `(num_videos,)`; in halves, from 1.
+        caption, of shape `(num_videos,)`; in halves, from 1. Exact duplicates among the videos tie within a tile; in
+        tiles of different shapes their scores can differ in the last digit, and a rank by a half per duplicate.
 
     Raises:
         `ValueError`: When a score is NaN, `caption_to_video` does not fit the captions, or as in [`score_all`].

@@ -1,7 +1,7 @@
 """Format results and comparisons as text for a terminal."""
 
 from ..terminal import format_sentences, format_table
-from .bootstrap import COVERED_PERCENT, PairedDifference
+from .bootstrap import COVERED_PERCENT, LOWER_IS_BETTER, PairedDifference
 from .metrics import DIRECTIONS, METRICS
 from .results import EvaluationResult
 
@@ -139,12 +139,15 @@ def format_comparison(
                 *(f"{value:.2f}" for value in values),
                 f"{difference.difference:+.2f}",
                 f"{difference.low:+.2f} to {difference.high:+.2f}",
+                "" if metric.endswith(LOWER_IS_BETTER) else f"{difference.p_value:.3f}",
                 VERDICTS[difference.better],
             )
         )
     parts = [
         format_sentences(about, width),
-        format_table(("metric", "A", "B", "B - A", f"{COVERED_PERCENT} % interval", ""), rows, "lrrrrl", width),
+        format_table(
+            ("metric", "A", "B", "B - A", f"{COVERED_PERCENT} % interval", "exact p", ""), rows, "lrrrrrl", width
+        ),
     ]
     better = [difference.better for difference in differences.values()]
     if len(better) > 1:
@@ -154,8 +157,11 @@ def format_comparison(
         )
         parts.append(format_sentences([counts], width))
     notes = [
+        "Beyond noise: the interval leaves out 0 and, as intervals of few differing queries are too short, an exact "
+        "test agrees: for R@K a sign test over the videos whose hits differ (exact p < 0.05), for ranks at least 6 "
+        "videos that differ.",
         "Noise here is the choice of test queries. Another training seed is not in it: for a claim about a method, "
-        "train each with several seeds. And choose the metric before looking: of ten, one may differ by chance."
+        "train each with several seeds. And choose the metric before looking: of ten, one may differ by chance.",
     ]
     if any("R@" in metric and difference.low == difference.high for metric, difference in differences.items()):
         notes.insert(0, ZERO_WIDTH)

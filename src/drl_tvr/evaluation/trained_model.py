@@ -27,8 +27,8 @@ def load_trained(name_or_path: str | os.PathLike, device: str | torch.device = "
         [`DRLModel`]: The model, in evaluation mode.
 
     Raises:
-        `ValueError`: When the device or the configuration is invalid, or weights are damaged, missing, unknown to the
-            configuration or of another shape than it says.
+        `ValueError`: When the device or the configuration is invalid, weights are damaged, missing, unknown to the
+            configuration or of another shape than it says, or the logit scale is infinite.
         `OSError`: When there is no checkpoint.
 
     Example:
@@ -65,6 +65,11 @@ def load_trained(name_or_path: str | os.PathLike, device: str | torch.device = "
                 f"{name_or_path} is not a trained DRL model: found weights that are {found} ({len(report[kind])}, "
                 f"e.g. {example}), expected exactly the weights of config.json."
             )
+    if not model.logit_scale.exp().isfinite():
+        raise ValueError(
+            f"{name_or_path}: `logit_scale`: found {model.logit_scale.item()}, expected a logarithm whose exponential "
+            "is finite."
+        )
     return model.to(device)
 
 

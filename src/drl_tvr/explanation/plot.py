@@ -57,7 +57,7 @@ def check_picture_path(path: str | os.PathLike) -> None:
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except ImportError as error:
-        raise ImportError("A picture needs matplotlib: pip install drl-tvr[plots]") from error
+        raise ImportError("A picture needs matplotlib: `pip install matplotlib`") from error
     check_output_file(path)
     suffix, formats = Path(path).suffix, FigureCanvasBase.get_supported_filetypes()
     if suffix[1:].lower() not in formats:

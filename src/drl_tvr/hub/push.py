@@ -300,7 +300,7 @@ def read_json(path: Path) -> dict:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PublishError(f"{path} is not JSON: {error}.") from error
     if not isinstance(content, dict):
         raise PublishError(f"{path}: found a {type(content).__name__}, expected a mapping.")

@@ -327,6 +327,10 @@ class DRLConfig(PreTrainedConfig):
             value = getattr(self, field)
             if not 0 <= value < float("inf"):
                 raise ValueError(f"`{field}`: found {value}, expected a finite number of at least 0.")
+        if not abs(self.logit_scale_init_value) <= 80:
+            raise ValueError(
+                f"`logit_scale_init_value`: found {self.logit_scale_init_value}, expected a logarithm from -80 to 80."
+            )
         used = {"temporal": self.temporal_encoder == "transformer", "cross": self.interaction == "xti"}
         for blocks in used:
             width = getattr(self, f"{blocks}_config").hidden_size

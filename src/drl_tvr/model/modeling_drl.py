@@ -26,7 +26,7 @@ from .losses import contrastive_loss
 from .own_files import LOCATION, check_weights_are_own
 from .pair_networks import DRLCrossTransformer, DRLPairMLP
 from .publishing import DRLPublishMixin
-from .tensors import at_least_float32, check_mask, dtype_of, without_autocast
+from .tensors import at_least_float32, check_mask, dtype_of, mask_up_to_end, without_autocast
 
 
 logger = logging.get_logger(__name__)
@@ -172,14 +172,15 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         config.validate_drl()
         super().__init__(config)
         text_config, vision_config, dim = config.text_config, config.vision_config, config.projection_dim
-        self.text_model = CLIPTextModel._from_config(text_config)
-        self.vision_model = CLIPVisionModel._from_config(vision_config)
+        dtype = torch.get_default_dtype()  # one for all parts: a part's configuration remembers its last one
+        self.text_model = CLIPTextModel._from_config(text_config, dtype=dtype)
+        self.vision_model = CLIPVisionModel._from_config(vision_config, dtype=dtype)
         self.text_projection = nn.Linear(text_config.hidden_size, dim, bias=False)
         self.visual_projection = nn.Linear(vision_config.hidden_size, dim, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
         self.temporal_encoder = None
         if config.temporal_encoder == "transformer":
-            self.temporal_encoder = DRLTemporalTransformer._from_config(config.temporal_config)
+            self.temporal_encoder = DRLTemporalTransformer._from_config(config.temporal_config, dtype=dtype)
         elif config.temporal_encoder == "lstm":
             self.temporal_encoder = DRLTemporalLSTM(dim)
         self.text_token_weights = self.frame_token_weights = self.pair_mlp = self.cross_transformer = None
@@ -189,7 +190,7 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
         elif config.interaction == "mlp":
             self.pair_mlp = DRLPairMLP(dim)
         elif config.interaction == "xti":
-            self.cross_transformer = DRLCrossTransformer._from_config(config.cross_config)
+            self.cross_transformer = DRLCrossTransformer._from_config(config.cross_config, dtype=dtype)
             if config.cdcr != "none" and config.cdcr_lambda > 0:
                 logger.warning_once(f"XTI has no channel decorrelation: `cdcr={config.cdcr!r}` adds 0 to the loss.")
         self.post_init()
@@ -272,16 +273,22 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
 
         Args:
             input_ids (`torch.Tensor` of shape `(num_texts, num_tokens)`): Token ids.
-            attention_mask (`torch.Tensor` of shape `(num_texts, num_tokens)`, *optional*): 1 for real tokens.
+            attention_mask (`torch.Tensor` of shape `(num_texts, num_tokens)`, *optional*): 1 for real tokens; by
+                default all up to the first end of text, where `CLIPModel` reads a text.
 
         Returns:
             [`DRLFeatures`]: Every token projected, with weights and mask.
 
         Raises:
-            `ValueError`: When the shapes do not agree or a text has no real token.
+            `ValueError`: When there is no text, the shapes do not agree or a text has no real token.
         """
+        if input_ids.dim() != 2 or 0 in input_ids.shape:
+            raise ValueError(
+                f"`input_ids`: found shape {tuple(input_ids.shape)}, expected (num_texts, num_tokens), both at "
+                "least 1."
+            )
         if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
+            attention_mask = mask_up_to_end(input_ids, self.config.text_config.eos_token_id)
         check_mask("attention_mask", attention_mask, "input_ids", input_ids.shape)
         tower_mask = attention_mask
         if self.config.padding_similarity == "zero":
@@ -306,13 +313,13 @@ class DRLModel(DRLPublishMixin, DRLPreTrainedModel):
             [`DRLFeatures`]: Every frame projected and temporally encoded, with weights and mask.
 
         Raises:
-            `ValueError`: When the shapes do not agree, a video has no real frame, or there are more frames than the
-                temporal encoder has positions for.
+            `ValueError`: When there is no video, the shapes do not agree, a video has no real frame, or there are more
+                frames than the temporal encoder has positions for.
         """
-        if pixel_values_videos.dim() != 5:
+        if pixel_values_videos.dim() != 5 or 0 in pixel_values_videos.shape:
             raise ValueError(
                 f"`pixel_values_videos`: found shape {tuple(pixel_values_videos.shape)}, expected 5 dimensions "
-                "(num_videos, num_frames, 3, height, width)."
+                "(num_videos, num_frames, 3, height, width), all at least 1."
             )
         if video_mask is None:
             video_mask = torch.ones(pixel_values_videos.shape[:2], dtype=torch.long, device=pixel_values_videos.device)

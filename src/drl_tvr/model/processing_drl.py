@@ -28,6 +28,9 @@ class DRLProcessor(DRLPublishMixin, ProcessorMixin):
     Captions are cut to `max_length` tokens, including the tokens of their start and end, which are kept, and padded to
     the longest of the batch.
 
+    Threads may share a processor as long as they use one `max_length`: the tokenizer keeps the length of a call, and
+    another thread's call can be cut to it. For several lengths make a processor per thread, by `copy.deepcopy`.
+
     Args:
         video_processor ([`DRLVideoProcessor`]): Prepares `videos`.
         tokenizer ([`CLIPTokenizer`]): Prepares `text`.

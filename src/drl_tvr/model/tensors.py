@@ -45,6 +45,20 @@ def without_autocast(method: Callable) -> Callable:
     return without
 
 
+def mask_up_to_end(input_ids: torch.Tensor, end: int) -> torch.Tensor:
+    """Mark the tokens up to the first end of each text, found as CLIP finds it; all tokens where there is none.
+
+    Args:
+        input_ids (`torch.Tensor` of shape `(num_texts, num_tokens)`): Token ids.
+        end (`int`): Id of the end. Configurations from before transformers 4.30 say 2; it then is the highest id.
+
+    Returns:
+        `torch.Tensor` of shape `(num_texts, num_tokens)`: 1 up to the end, 0 after it.
+    """
+    is_end = (input_ids == (input_ids.amax(dim=1, keepdim=True) if end == 2 else end)).long()
+    return (is_end.cumsum(dim=1) - is_end == 0).long()
+
+
 def check_mask(mask_name: str, mask: torch.Tensor, masked_name: str, shape: torch.Size) -> None:
     """Refuse a mask of the wrong shape, or an item without a real token.
 
@@ -69,4 +83,4 @@ def check_mask(mask_name: str, mask: torch.Tensor, masked_name: str, shape: torc
         raise ValueError(f"`{mask_name}`: found only zeros in row {row}, expected at least one 1 per row.")
 
 
-__all__ = ["at_least_float32", "check_mask", "dtype_of", "without_autocast"]
+__all__ = ["at_least_float32", "check_mask", "dtype_of", "mask_up_to_end", "without_autocast"]

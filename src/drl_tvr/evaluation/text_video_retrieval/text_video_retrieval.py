@@ -75,8 +75,9 @@ class TextVideoRetrieval(evaluate.Metric):
             features=datasets.Features(features[self.config_name]),
             reference_urls=["https://arxiv.org/abs/2203.07111"],
         )
-        # Lists of Python floats would be five times as large. `evaluate` refuses the format as an argument above.
-        info.format = "numpy"
+        # Lists of Python floats would be five times as large, and the format "numpy" rounds to float32. `evaluate`
+        # refuses the format as an argument above.
+        info.format = "arrow"
         return info
 
     def _compute(self, predictions, references, recall_at=(1, 5, 10), expected_captions=None):
@@ -86,6 +87,7 @@ class TextVideoRetrieval(evaluate.Metric):
         for k in recall_at:
             if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
                 raise ValueError(f"`recall_at`: found {k!r}, expected integers of at least 1.")
+        predictions, references = predictions.to_numpy(), references.to_numpy()
         if self.config_name == "ranks":
             ranks = split_ranks(predictions, references)
         else:
@@ -110,7 +112,7 @@ def to_arrays(predictions, references):
     for row, length in enumerate(lengths):
         if length != lengths[0]:
             raise ValueError(f"Row {row}: found {length} similarities, expected {lengths[0]} as in row 0.")
-    similarity, videos = np.asarray(predictions, dtype=np.float64), np.asarray(references)
+    similarity, videos = np.stack(predictions), np.asarray(references)
     if 0 in similarity.shape:
         raise ValueError("`predictions`: found no similarities, expected at least one per row.")
     if np.isnan(similarity).any():
