@@ -10,7 +10,7 @@ from transformers.utils import is_av_available, is_torchcodec_usable, logging
 
 from .frame_index import FrameIndex
 from .pixel_buffer import PixelBuffer
-from .video_container import open_video, prepare_decoder
+from .video_container import is_mirrored, open_video, prepare_decoder
 from .video_errors import VideoDecodeError, video_error
 from .video_orientation import upright_pixels, upright_size
 
@@ -193,6 +193,8 @@ def decode_with_torchcodec(
     if is_torchcodec_usable(decode="video"):
         from torchcodec.decoders import VideoDecoder
     try:
+        if is_mirrored(source, name, table.stream):
+            return None  # torchcodec would turn the frames
         decoder = VideoDecoder(
             source,
             stream_index=table.stream,
