@@ -1,6 +1,7 @@
 """Write small real videos, whose pixels tell the index of each frame."""
 
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -71,4 +72,47 @@ def write_video(
             for frame in frames:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
             container.mux(stream.encode())
+    return path
+
+
+def write_timed_video(path: Path, frames: np.ndarray, shown_at: list[int], codec: str = "libx264") -> Path:
+    """Encodes `frames`, (num_frames, height, width, 3), as a video of a changing rate, each shown at a millisecond."""
+    milliseconds = Fraction(1, 1000)
+    with (
+        open(path, "wb") as file,
+        av.open(file, "w", format={".mkv": "matroska"}.get(path.suffix, path.suffix[1:])) as container,
+    ):
+        stream = container.add_stream(codec, rate=10)
+        stream.height, stream.width, stream.pix_fmt, stream.time_base = *frames.shape[1:3], "yuv420p", milliseconds
+        stream.codec_context.time_base = milliseconds
+        for pixels, pts in zip(frames, shown_at, strict=True):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts, frame.time_base = pts, milliseconds
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def numbered_frames(num_frames: int, height: int = 48, width: int = 128) -> np.ndarray:
+    """Frames of drifting noise, (num_frames, height, width, 3), whose upper half spells the number in 8 bits."""
+    noise = np.random.default_rng(0).integers(64, 192, (height, width, 3), dtype=np.uint8)
+    frames = np.stack([np.roll(noise, (number, 2 * number), (0, 1)) for number in range(num_frames)])
+    bits = np.arange(num_frames)[:, None] >> np.arange(8) & 1
+    frames[:, : height // 2] = np.repeat(bits * 255, width // 8, axis=1)[:, None, :, None]
+    return frames
+
+
+def read_numbers(frames) -> list[int]:
+    """The numbers that frames of `numbered_frames`, (num_frames, 3, height, width), show."""
+    pixels = np.asarray(frames, dtype=np.float64)
+    cells = pixels[:, :, : pixels.shape[2] // 2].mean((1, 2)).reshape(len(pixels), 8, -1)[:, :, 2:-2].mean(2)
+    return ((cells > 128) << np.arange(8)).sum(1).tolist()
+
+
+def write_gif(path: Path, width: int, height: int, num_frames: int = 1) -> Path:
+    """Writes a GIF of some bytes whose frames are as large as one likes."""
+    content = b"GIF89a" + struct.pack("<HH", width, height) + bytes([128, 0, 0, 0, 0, 0, 255, 255, 255])
+    pause = bytes([0x21, 0xF9, 4, 4, 100, 0, 0, 0])
+    image = b"," + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + bytes([2, 2, 0x44, 1, 0])
+    path.write_bytes(content + (pause + image) * num_frames + b";")
     return path

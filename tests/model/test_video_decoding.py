@@ -2,17 +2,15 @@ import dataclasses
 import json
 import pickle
 import threading
-from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-import av
 import numpy as np
 import pytest
 import torch
 from torch._utils import ExceptionWrapper
 from transformers.utils import is_torchcodec_usable
-from video_files import grey_frames, read_indices, write_video
+from video_files import grey_frames, read_indices, write_timed_video, write_video
 
 from drl_tvr.model import frame_index, video_decoding
 from drl_tvr.model.video_decoding import VideoDecodeError, VideoNotFoundError, decode_video, sample_indices
@@ -61,7 +59,11 @@ def test_sample_indices_follows_the_official_rule(arguments, expected):
 
 
 @pytest.mark.parametrize(
-    ("start", "end"), [(3.0, 3.0), (4.0, 3.0), (-1.0, None), (10.0, None), (11.0, 12.0), (float("nan"), None), (0, 0)]
+    ("start", "end"),
+    [
+        *[(3.0, 3.0), (4.0, 3.0), (-1.0, None), (10.0, None), (11.0, 12.0), (0, 0), (float("nan"), None), ("1", None)],
+        *[(0, float("nan")), (float("inf"), None), (0, float("inf")), (True, 5), (0, True), ("1", "2"), ([1], None)],
+    ],
 )
 def test_a_range_that_encloses_nothing_is_an_error(start, end):
     with pytest.raises(
@@ -75,7 +77,11 @@ def test_a_range_that_encloses_nothing_is_an_error(start, end):
     ("arguments", "message"),
     [
         (dict(fps=0), "`fps`: found 0, expected a number above 0"),
+        (dict(fps="x"), "`fps`: found 'x', expected a number above 0"),
+        (dict(fps=float("nan")), "`fps`: found nan, expected a number above 0"),
         (dict(max_frames=0), "`max_frames`: found 0, expected at least 1"),
+        (dict(max_frames=1.5), "`max_frames`: found 1.5, expected at least 1 and a whole number"),
+        (dict(max_frames=True), "`max_frames`: found True, expected at least 1 and a whole number"),
     ],
 )
 def test_sample_indices_refuses_rates_and_limits_that_give_no_frame(arguments, message):
@@ -106,15 +112,7 @@ def test_timestamps_are_those_of_the_file(make_video, tmp_path):
     _, metadata = decode_video(make_video(num_frames=40, fps=10), start=1.0, end=2.9)
     assert (metadata.frames_indices, metadata.timestamps) == ([10, 20], [1.0, 2.0])
     shown_at = [5000, 5100, 5200, 5300, 9000, 9100, 9500]  # milliseconds
-    with av.open(tmp_path / "uneven.mkv", "w") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.height, stream.width, stream.pix_fmt, stream.time_base = 48, 64, "yuv420p", Fraction(1, 1000)
-        stream.codec_context.time_base = Fraction(1, 1000)
-        for pixels, pts in zip(grey_frames(7), shown_at, strict=True):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame.pts, frame.time_base = pts, Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    write_timed_video(tmp_path / "uneven.mkv", grey_frames(7), shown_at)
     frames, metadata = decode_video(tmp_path / "uneven.mkv", fps=None)
     assert read_indices(frames) == metadata.frames_indices == list(range(7))
     assert metadata.timestamps == pytest.approx([0.0, 0.1, 0.2, 0.3, 4.0, 4.1, 4.5])

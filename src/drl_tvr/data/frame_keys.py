@@ -10,11 +10,12 @@ import av
 from transformers import BaseVideoProcessor
 from transformers.utils import is_torchcodec_usable
 
-from ..model.video_decoding import VideoNotFoundError
+from ..model.frame_sampling import is_number
+from ..model.video_errors import VideoNotFoundError
 
 
 # Raise it when our own code takes other pixels from the same file with the same settings.
-PIXELS_VERSION = 1
+PIXELS_VERSION = 2
 # Settings that are applied after decoding, or that do not change the stored pixels.
 NOT_STORED = (
     "image_mean",
@@ -68,8 +69,8 @@ def describe_source(settings: dict, path: str, start: float | None = None, end: 
 
 
 def as_float(value: float | None) -> float | None:
-    """Return a rate or time as a float, so that 1 and 1.0 have the same key."""
-    return None if value is None else float(value)
+    """Return a rate or time as a float, so that 1 and 1.0 have the same key; no number is changed to one."""
+    return float(value) if is_number(value) else value
 
 
 def stored_file(folder: Path, source: dict) -> Path:

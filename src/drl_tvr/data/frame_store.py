@@ -8,8 +8,8 @@ a whole table: after one changed video or an interrupt, it would decode all of t
 
 import contextlib
 import os
-import shutil
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,64 +19,26 @@ import datasets
 import torch
 from datasets import Dataset
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import safe_open
 from tqdm.auto import tqdm
 from transformers import BaseVideoProcessor
 from transformers.utils import logging
 
-from ..files import TEMPORARY_PREFIX, usable_cores, write_whole
-from .frame_keys import describe_source, pixel_settings, stored_file, to_json
+from ..files import TEMPORARY_PREFIX, usable_cores
+from ..model.frame_sampling import is_number
+from ..model.video_decoding import VideoDecodeError
+from .frame_keys import describe_source, pixel_settings, stored_file
+from .stored_frames import FrameStoreError, StoredFrames, is_whole, read_notes, save_frames
 from .worker_pool import WorkerFailure, map_in_processes
 
 
 logger = logging.get_logger(__name__)
 
 LOCK_FOLDER = "locks"  # holds a lock for each file that is being written
-TIME_LIMIT = 1800  # seconds to decode one video, and to wait for another process that decodes it
+TIME_LIMIT = 1800  # seconds to decode clips of one video, and to wait for another process that decodes them
+CLIPS_AT_ONCE = 32  # clips of one video that are decoded in one pass: with copies 0.2 GB, with 64 frames each 0.9 GB
 # As the workers of a `DataLoader`: a process that starts anew would first import torch and transformers.
 START_METHOD = "fork" if sys.platform == "linux" else "forkserver"
-
-
-class FrameStoreError(OSError):
-    """Error of a frame store that cannot be written or read; the message names the file and what to do."""
-
-
-class StoredFrames(Sequence):
-    """Decoded frames of a table of videos, in its order. Only names of files are kept; frames are mapped when read.
-
-    Args:
-        files (`Sequence[Path]`): The file of the store for each video.
-    """
-
-    def __init__(self, files: Sequence[Path]):
-        self.files = files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        """Map the frames of one video.
-
-        Args:
-            index (`int`): Row of the table.
-
-        Returns:
-            `torch.Tensor` of shape `(num_frames, 3, height, width)`: uint8 pixels on the memory map. Changes to them
-            stay in this process.
-
-        Raises:
-            `FrameStoreError`: When the file is gone or not whole.
-        """
-        file = self.files[index]
-        try:
-            with safe_open(file, framework="pt") as stored:
-                return stored.get_tensor("frames")
-        except (OSError, SafetensorError) as error:
-            raise FrameStoreError(
-                f"{file}: found no whole file ({error}), expected stored frames. Run the same command again: it "
-                "decodes this video again."
-            ) from error
 
 
 def load_frames(
@@ -144,25 +106,12 @@ def default_num_processes() -> int:
     return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
-def is_whole(file: Path, warn: bool = False) -> bool:
-    """Return whether a stored file is there and as long as its header says; its pixels are not read."""
-    try:
-        with safe_open(file, framework="pt"):
-            return True
-    except FileNotFoundError:
-        return False
-    except SafetensorError as error:
-        if warn:
-            logger.warning(f"{file}: found no whole file ({error}); it is decoded again.")
-        return False
-
-
 def warn_of_truncated(files: Sequence[Path], sources: Sequence[dict]) -> None:
     """Warn of the videos of which only a part could be read, each time that they are used."""
     parts = {}
     for file, source in zip(files, sources, strict=True):
         with safe_open(file, framework="pt") as stored:
-            reason = (stored.metadata() or {}).get("truncation")
+            reason = read_notes(stored)["truncation"]
         if reason:
             parts[source["path"]] = reason
     if parts:
@@ -176,23 +125,52 @@ def decode_missing(
     """Decode videos into their files, first those that no other process is decoding."""
     failure = None
     with tqdm(total=total, initial=total - len(sources), desc="Decoding videos", unit="video") as progress:
-        for lock_timeout in (0, TIME_LIMIT):
+        # Who waits for a lock holds no other one, so that no two processes wait for each other.
+        for lock_timeout, at_once in ((0, CLIPS_AT_ONCE), (TIME_LIMIT, 1)):
             decode = partial(decode_in_worker, video_processor=video_processor, lock_timeout=lock_timeout)
-            items = list(sources.items())
-            results = map_in_processes(decode, items, num_processes, lock_timeout + TIME_LIMIT, START_METHOD)
+            groups = group_clips(sources, at_once)
+            results = map_in_processes(decode, groups, num_processes, lock_timeout + TIME_LIMIT, START_METHOD)
             sources = {}
             with contextlib.closing(results):
-                for (file, source), outcome in zip(items, in_order(results), strict=True):
-                    if isinstance(outcome, Timeout) and lock_timeout == 0:
-                        sources[file] = source
-                    elif outcome is not None:
+                for clips, outcomes in zip(groups, in_order(results), strict=True):
+                    if isinstance(outcomes, WorkerFailure):
+                        outcomes = [outcomes] * len(clips)
+                    errors = []
+                    for (file, source), outcome in zip(clips.items(), outcomes, strict=True):
+                        if isinstance(outcome, Timeout) and lock_timeout == 0:
+                            sources[file] = source
+                        elif outcome is not None:
+                            errors.append(as_error(outcome, source))
+                        else:
+                            progress.update()
+                    if errors:
                         # A video that is left for the second round comes first in the table, so its error counts.
-                        failure = as_error(outcome, source)
+                        failure = errors[0]
                         break
-                    else:
-                        progress.update()
     if failure is not None:
         raise failure
+
+
+def group_clips(sources: dict[Path, dict], at_once: int) -> list[dict[Path, dict]]:
+    """Group clips of the same video, neighbours in time together.
+
+    Args:
+        sources (`dict[Path, dict]`): From `stored_file` and `describe_source`.
+        at_once (`int`): Largest number of clips of a group.
+
+    Returns:
+        `list[dict[Path, dict]]`: The groups; videos stay in order, and so do the clips within a group.
+    """
+    videos = defaultdict(list)
+    for file, source in sources.items():
+        videos[source["path"]].append(file)
+    groups = []
+    for files in videos.values():
+        starts = [sources[file]["start"] if is_number(sources[file]["start"]) else 0.0 for file in files]
+        places = sorted(range(len(files)), key=starts.__getitem__)
+        for first in range(0, len(files), at_once):
+            groups.append({files[place]: sources[files[place]] for place in sorted(places[first : first + at_once])})
+    return groups
 
 
 def in_order(results: Iterable[tuple[int, Any]]) -> Iterator[Any]:
@@ -224,72 +202,79 @@ def as_error(outcome: Exception | WorkerFailure, source: dict) -> Exception:
 
 
 def decode_in_worker(
-    item: tuple[Path, dict], video_processor: BaseVideoProcessor, lock_timeout: float
-) -> Exception | None:
-    """Decode a video into its file, unless another process has just done so.
+    clips: dict[Path, dict], video_processor: BaseVideoProcessor, lock_timeout: float
+) -> list[Exception | None]:
+    """Decode clips of one video into their files, except those that another process decodes or has just decoded.
 
     Args:
-        item (`tuple[Path, dict]`): From `stored_file` and `describe_source`.
+        clips (`dict[Path, dict]`): From `group_clips`.
         video_processor ([`DRLVideoProcessor`]): Samples, resizes and crops.
-        lock_timeout (`float`): Seconds to wait for another process that is decoding the same video.
+        lock_timeout (`float`): Seconds to wait for another process that is decoding the same clip.
 
     Returns:
-        `Exception` or `None`: The error, which keeps its type on the way to the main process; `Timeout` when another
-        process is still decoding.
+        `list[Exception | None]`: For each clip the error, which keeps its type on the way to the main process;
+        `Timeout` when another process is still decoding.
     """
     torch.set_num_threads(1)  # the processes share the cores
-    file, source = item
+    outcomes: dict[Path, Exception] = {}
     try:
-        with FileLock(lock_file(file)).acquire(timeout=lock_timeout):
-            try:
+        with contextlib.ExitStack() as stack:
+            missing = {}
+            for file, source in clips.items():
+                try:
+                    stack.enter_context(FileLock(lock_file(file)).acquire(timeout=lock_timeout))
+                except Timeout as error:
+                    outcomes[file] = error
+                    continue
+                stack.callback(clear, file)
                 if not is_whole(file):
-                    decode_to_file(file, source, video_processor)
-            finally:
-                clear(file)
-    except (ValueError, OSError) as error:
-        return error
-    return None
-
-
-def decode_to_file(file: Path, source: dict, video_processor: BaseVideoProcessor) -> None:
-    """Decode one video into its file.
-
-    Raises:
-        `VideoDecodeError`: When it cannot be decoded.
-        `FrameStoreError`: When the file cannot be written, or the video changed since it was described.
-    """
-    path, start, end = source["path"], source["start"], source["end"]
-    inputs = video_processor([path], start=start, end=end, do_rescale=False, do_normalize=False, return_metadata=True)
-    found = os.stat(path)
-    if (found.st_size, found.st_mtime_ns) != (source["size"], source["mtime_ns"]):
-        raise FrameStoreError(f"{path}: found that it changed during this run, expected no change. Run again.")
-    save_frames(file, source, inputs["pixel_values_videos"][0], inputs["video_metadata"][0].truncation)
-
-
-def save_frames(file: Path, source: dict, pixels: torch.Tensor, truncation: str | None = None) -> None:
-    """Write a file of frames, which appears under its name only when it is whole and on the disk.
-
-    Args:
-        file (`Path`): From `stored_file`.
-        source (`dict`): From `describe_source`; it is noted in the file.
-        pixels (`torch.Tensor` of shape `(num_frames, 3, height, width)`): uint8.
-        truncation (`str`, *optional*): Why they are only those of the readable part; it is noted too.
-
-    Raises:
-        `FrameStoreError`: When it cannot be written.
-    """
-    notes = {"clip": to_json(source)} | ({"truncation": truncation} if truncation else {})
-    content = save({"frames": pixels.contiguous()}, metadata=notes)
-    store = file.parent.parent
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, content)
+                    missing[file] = source
+            outcomes |= decode_clips(missing, video_processor)
     except OSError as error:
-        raise FrameStoreError(
-            f"{store}: cannot write the {len(content) / 1e6:.1f} MB of {source['path']} ({error.strerror}); found "
-            f"{shutil.disk_usage(store).free / 1e6:,.1f} MB free there. Finished videos are kept; make room, or "
-            "choose another folder, and run again."
-        ) from error
+        return [error] * len(clips)
+    return [outcomes.get(file) for file in clips]
+
+
+def decode_clips(clips: dict[Path, dict], video_processor: BaseVideoProcessor) -> dict[Path, Exception]:
+    """Decode clips of one video in one pass, or one by one up to the first clip that fails; return the errors."""
+    try:
+        decode_to_files(clips, video_processor)
+    except VideoDecodeError as error:
+        if len(clips) == 1:
+            return dict.fromkeys(clips, error)
+    except (ValueError, OSError) as error:
+        return dict.fromkeys(clips, error)
+    else:
+        return {}
+    errors = {}
+    for file, source in clips.items():
+        errors |= (
+            dict.fromkeys([file], next(iter(errors.values())))
+            if errors
+            else decode_clips({file: source}, video_processor)
+        )
+    return errors
+
+
+def decode_to_files(clips: dict[Path, dict], video_processor: BaseVideoProcessor) -> None:
+    """Decode clips of one video into their files.
+
+    Raises:
+        `VideoDecodeError`: When one cannot be decoded.
+        `FrameStoreError`: When a file cannot be written, or the video changed since it was described.
+    """
+    if not clips:
+        return
+    sources = list(clips.values())
+    paths, start, end = ([source[key] for source in sources] for key in ("path", "start", "end"))
+    inputs = video_processor(paths, start=start, end=end, do_rescale=False, do_normalize=False, return_metadata=True)
+    found = os.stat(paths[0])
+    if any((found.st_size, found.st_mtime_ns) != (source["size"], source["mtime_ns"]) for source in sources):
+        raise FrameStoreError(f"{paths[0]}: found that it changed during this run, expected no change. Run again.")
+    for (file, source), pixels, metadata in zip(
+        clips.items(), inputs["pixel_values_videos"], inputs["video_metadata"], strict=True
+    ):
+        save_frames(file, source, pixels, metadata.truncation)
 
 
 def lock_file(file: Path) -> Path:
@@ -313,4 +298,4 @@ def clear_leftovers(folder: Path) -> None:
             continue  # it is being written
 
 
-__all__ = ["FrameStoreError", "StoredFrames", "load_frames"]
+__all__ = ["FrameStoreError", "StoredFrames", "load_frames", "save_frames"]

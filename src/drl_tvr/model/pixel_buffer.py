@@ -43,7 +43,11 @@ class PixelBuffer:
             self.size = tuple(frame.shape[1:])
             check_num_pixels(self.num_frames, *pixels.shape[1:], self.name)
             self.buffer = pixels.new_empty((self.num_frames, *pixels.shape))
-        self.buffer[self.count] = pixels
+        if pixels.device.type == "cpu":
+            # For one frame torch's threads would wait for each other longer than the copy takes.
+            self.buffer[self.count].numpy()[:] = pixels.numpy()
+        else:
+            self.buffer[self.count] = pixels
         self.count += 1
 
     @property

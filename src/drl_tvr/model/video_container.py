@@ -10,7 +10,7 @@ from .remote_file import RemoteFile
 from .video_cuts import is_cut, read_boxes
 from .video_errors import VideoDecodeError, video_error
 from .video_orientation import display_matrix
-from .video_packets import Reading, read_packets
+from .video_packets import Reading, decode_stream, read_packets
 from .video_source import LocalFile, is_url, locate_video, open_container, open_source, open_video
 
 
@@ -270,7 +270,7 @@ def decode_times(source: str, name: str, index: int) -> tuple[list[tuple[int | N
         stream = container.streams[index]
         prepare_decoder(stream)
         try:
-            for frame in container.decode(stream):
+            for frame in decode_stream(container, stream):
                 if frame.is_corrupt:
                     damage = f"damage in frame {len(frames)}"
                     break
@@ -285,7 +285,7 @@ def decode_times(source: str, name: str, index: int) -> tuple[list[tuple[int | N
 def is_mirrored(source: str, name: str, index: int) -> bool:
     """Return whether the first frame of a video is to be shown mirrored, which only its decoder tells."""
     with open_video(source, name) as container:
-        for frame in container.decode(container.streams[index]):
+        for frame in decode_stream(container, container.streams[index]):
             a, b, c, d = display_matrix(frame)
             return a * d - b * c < 0
     return False

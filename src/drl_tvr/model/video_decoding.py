@@ -201,7 +201,7 @@ def read_clips(
         if decoded.buffer.count == len(indices):
             # Packets are not frames here, so decode to the end: no frame has this number.
             decoded = decode_in_order(source, name, index, [sys.maxsize], allow_truncated, prepare)
-        if decoded.damage is None:
+        if decoded.damage is None and len(decoded.pts) != len(table.packets):
             found = f"found {len(decoded.pts)} frames in {len(table.packets)} packets"
             logger.warning(f"{name}: {found}; the frames are sampled.")
         metadata.truncation = decoded.damage or metadata.truncation

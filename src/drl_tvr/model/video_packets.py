@@ -1,5 +1,6 @@
 """Read the packets of a video's container to its end, without decoding them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from transformers.utils import is_av_available
@@ -81,6 +82,21 @@ class Reading:
             self.steps_back = True
 
 
+def demux(container: "av.container.InputContainer", streams: "list[av.stream.Stream]") -> Iterator["av.Packet"]:
+    """Yield the packets of streams up to the end of a container, and then an empty one for each."""
+    try:
+        yield from container.demux(streams)
+    except IndexError:
+        # At the end, after all of these, PyAV fails over a stream that appeared on the way (FLV, MPEG).
+        return
+
+
+def decode_stream(container: "av.container.InputContainer", stream: "av.VideoStream") -> Iterator["av.VideoFrame"]:
+    """Yield the frames of a stream."""
+    for packet in demux(container, [stream]):
+        yield from packet.decode()
+
+
 def read_packets(container: "av.container.InputContainer", stream: "av.VideoStream", name: str) -> Reading:
     """Read the packets of all streams of a container; all count for its end, also those of subtitles.
 
@@ -90,8 +106,9 @@ def read_packets(container: "av.container.InputContainer", stream: "av.VideoStre
     reading = Reading(is_encrypted="enc_key_id" in stream.metadata)
     packets = reading.packets
     is_transport_stream = container.format.name == "mpegts"
+    streams = [other for other in container.streams if other.type in ("video", "audio", "subtitle")]
     try:
-        for packet in container.demux():
+        for packet in demux(container, streams):
             if packet.pts is not None:
                 reading.end = max(reading.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             # Packets outside the edit list are decoded, since others refer to them, but not shown.
@@ -113,4 +130,4 @@ def read_packets(container: "av.container.InputContainer", stream: "av.VideoStre
     return reading
 
 
-__all__ = ["Reading", "read_packets"]
+__all__ = ["Reading", "decode_stream", "demux", "read_packets"]
