@@ -185,7 +185,7 @@ def damage_error(damage: str, stream: "av.VideoStream", file: LocalFile | Remote
     if not file.seekable():
         # An MP4's index that comes last is of no use after its frames are gone.
         found = f"an answer without a size, which can be read only once, and {damage}"
-        return video_error("network", name, found, "a server that states the size")
+        return video_error("network", name, found, "a server that states the size or has Range requests")
     promise = f"{stream.frames} frames" if stream.frames else "longer video"
     return video_error("truncated", name, damage, f"the {promise} that the header promises")
 
