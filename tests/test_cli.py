@@ -1,6 +1,7 @@
 """The `drl-tvr` command: what each sub-command prints, writes and returns. `convert` is in test_conversion.py."""
 
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,20 @@ def test_the_doctor_exits_with_1_when_anything_is_wrong(folder: Path, capsys: py
     assert codes == {"good.mp4": "ok", "page.mp4": "not-a-video"} and report["ok"] is False
     (folder / "page.mp4").unlink()
     assert main(["doctor", str(folder), "--num-workers", "1"]) == 0
+
+
+def test_a_suspicious_video_is_a_problem_when_asked(make_video, tmp_path: Path, capsys: pytest.CaptureFixture):
+    data = make_video("a.mkv").read_bytes()
+    place = data.index(b"\x44\x89\x88") + 3
+    (tmp_path / "a.mkv").write_bytes(data[:place] + struct.pack(">d", 60_000.0) + data[place + 8 :])  # its duration
+    flags = ["doctor", str(tmp_path), "--num-workers", "1", "--json", str(tmp_path / "report.json")]
+    for strict, code in ([], 0), (["--strict"], 1):
+        assert main(flags + strict) == code
+        shown = capsys.readouterr().out
+        assert f"1 videos, {code} with a problem: 1 suspicious" in shown and "a header that states 60.000 s" in shown
+        report = json.loads((tmp_path / "report.json").read_text())
+        assert report["ok"] is (not strict) and report["codes"] == {"suspicious": 1}
+        assert report["settings"]["strict"] is bool(strict) and report["videos"][0]["num_frames"] == 30
 
 
 def test_the_doctor_takes_what_training_would_sample(folder: Path):

@@ -14,7 +14,9 @@ from pathlib import Path
 import av
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from drl_tvr import DRLVideoProcessor, VideoDecodeError
 from drl_tvr.data import frame_keys, frame_store
@@ -313,6 +315,107 @@ def test_a_stored_clip_that_is_cut_is_decoded_again_and_no_other(
     assert decoded() == ["b.mp4"] and file.read_bytes() == whole
     assert_fresh(frames, *reversed(args[:2]))
     assert f"{file}: found no whole file" in caplog.text
+
+
+def flip_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 1
+    file.write_bytes(content)
+
+
+def test_a_flipped_byte_in_a_stored_clip_is_an_error_that_says_what_to_do(make_video, tmp_path, decoded):
+    args = (table([make_video("a.mp4"), make_video("b.mp4")]), RecordingProcessor(**SMALL), tmp_path / "store", 1)
+    frames = load_frames(*args)
+    flip_byte(frames.files[1])
+    for found in (frames, load_frames(*args)):  # the header is right
+        assert torch.equal(found[0], direct(args[1], args[0][0]))
+        with pytest.raises(FrameStoreError, match="pixels that do not fit their checksum.*Delete this file") as error:
+            found[1]
+        assert str(frames.files[1]) in str(error.value)
+    frames.files[1].unlink()
+    decoded()
+    assert_fresh(load_frames(*args), *reversed(args[:2]))
+    assert decoded()[0] == "b.mp4"
+
+
+OTHER_CONTENTS = {
+    "fewer frames": lambda frames, notes: ({"frames": frames[:1].contiguous()}, notes),
+    "floats": lambda frames, notes: ({"frames": frames.float()}, notes),
+    "no frames": lambda frames, notes: ({"pixels": frames}, notes),
+    "no notes": lambda frames, notes: ({"frames": frames}, None),
+    "other notes": lambda frames, notes: ({"frames": frames}, {"clip": "{"}),
+    "a list": lambda frames, notes: ({"frames": frames}, {"clip": "[]"}),
+}
+
+
+@pytest.mark.parametrize("change", OTHER_CONTENTS)
+def test_a_stored_file_with_other_content_is_decoded_again(change, make_video, tmp_path, decoded, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("drl_tvr"), "propagate", True)
+    args = (table([make_video("a.mp4"), make_video("b.mp4")]), RecordingProcessor(**SMALL), tmp_path / "store", 1)
+    file = load_frames(*args).files[1]
+    whole = file.read_bytes()
+    with safe_open(file, framework="pt") as stored:
+        tensors, notes = OTHER_CONTENTS[change](stored.get_tensor("frames").clone(), stored.metadata())
+    save_file(tensors, file, metadata=notes)
+    with pytest.raises(FrameStoreError, match=f"{file}: found .*Delete this file"):
+        StoredFrames([file])[0]
+    decoded()
+    frames = load_frames(*args)
+    assert decoded() == ["b.mp4"] and file.read_bytes() == whole
+    assert_fresh(frames, *reversed(args[:2]))
+    assert f"{file}: found" in caplog.text
+
+
+# Many clips of one video.
+
+
+def clips_of(path: Path, ranges: list[tuple]) -> Dataset:
+    return Dataset.from_list([{"path": str(path), "start": start, "end": end} for start, end in ranges])
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_video_is_decoded_once_for_all_its_clips(num_processes, make_video, tmp_path, decoded):
+    path = make_video("film.mp4", num_frames=45)
+    videos = clips_of(path, [(2.0, 3.5), (0.0, 1.0), (None, None), (0.0, 1.0), (4.0, None)])
+    processor = RecordingProcessor(**SMALL, fps=2)
+    frames = load_frames(videos, processor, tmp_path / "store", num_processes)
+    assert decoded() == ["film.mp4"]
+    assert_fresh(frames, processor, videos)
+    # A clip more is decoded alone.
+    videos = clips_of(path, [(2.0, 3.5), (1.0, 2.0)])
+    assert_fresh(load_frames(videos, processor, tmp_path / "store", num_processes), processor, videos)
+    assert decoded() == ["film.mp4"]
+
+
+def test_many_clips_of_a_video_are_decoded_in_parts_neighbours_together(monkeypatch):
+    sources = {
+        Path(f"{start}-{path}"): {"path": path, "start": start} for start in (4.0, None, 2.0, 3.0) for path in "ab"
+    }
+    groups = [[str(file) for file in group] for group in frame_store.group_clips(sources, 3)]
+    assert groups == [["None-a", "2.0-a", "3.0-a"], ["4.0-a"], ["None-b", "2.0-b", "3.0-b"], ["4.0-b"]]
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_a_clip_outside_its_video_is_the_error_and_clips_before_it_are_kept(
+    num_processes, make_video, tmp_path, decoded
+):
+    path, other = make_video("film.mp4", num_frames=30), make_video("other.mp4")
+    videos = clips_of(path, [(0.0, 1.0), (1.0, 2.0), (7.0, 8.0), (2.0, 3.0)])
+    videos = concatenate_datasets([videos, clips_of(other, [(9.0, 10.0)])])
+    with pytest.raises(VideoDecodeError, match="film.mp4: found start=7.0 and end=8.0") as error:
+        load_frames(videos, RecordingProcessor(**SMALL), tmp_path / "store", num_processes)
+    assert error.value.code == "bad-range"
+    assert len(files_of(tmp_path / "store")) == 2 and not list((tmp_path / "store" / LOCK_FOLDER).iterdir())
+
+
+def test_processes_share_the_clips_of_one_video(make_video, tmp_path, decoded, monkeypatch):
+    monkeypatch.setattr(frame_store, "CLIPS_AT_ONCE", 2)
+    videos = clips_of(make_video("film.mp4", num_frames=40), [(i / 2, i / 2 + 1) for i in range(7)])
+    args = (videos, RecordingProcessor(**SMALL), tmp_path / "store", 2)
+    with ProcessPoolExecutor(3, mp_context=FORK) as pool:
+        found = list(pool.map(read_all, *zip(*[args] * 3, strict=True)))
+    assert found[0] == found[1] == found[2] == [int(direct(args[1], video).sum()) for video in videos]
+    assert not list((tmp_path / "store" / LOCK_FOLDER).iterdir())
 
 
 # Processes: many at once, and killed ones.

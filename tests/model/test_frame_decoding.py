@@ -94,12 +94,13 @@ def test_frames_after_a_seek_are_those_of_decoding_in_order(kind, name, tmp_path
 )
 def test_where_a_key_frame_is_none_everything_is_decoded_in_order(kind, name, lie, tmp_path):
     path = write(tmp_path / name, kind, lie=lie)
-    indices = [50, 80]
-    sought, in_order = decode_both_ways(path, indices)
-    assert sought is None
+    if kind != "HEVC, open GOP":
+        sought, _ = decode_both_ways(path, [50, 80])
+        assert sought is None
+    whole, _ = decode_video(path, fps=None, max_frames=None, backend="pyav")
     frames, metadata = decode_video(path, start=2.0, fps=1, max_frames=2, backend="pyav")
     assert read_numbers(frames) == metadata.frames_indices == [50, 75]
-    assert torch.equal(frames[0], in_order[0])
+    assert torch.equal(frames, whole[[50, 75]])
 
 
 def test_wrong_cues_of_a_matroska_file_do_no_harm(tmp_path):

@@ -37,6 +37,9 @@ def sample(times=SLIDES, duration=70.0, **arguments) -> list[float]:
         (dict(max_frames=8), [0, 10, 20, 30, 40, 50, 69]),
         (dict(max_frames=None, fps=0.1), [0, 10, 20, 30, 40, 50, 60]),
         (dict(fps=None, max_frames=2), [0, 69.9]),
+        (dict(fps=1e300, max_frames=None), SLIDES),
+        (dict(fps=1e300, max_frames=2), [0, 69.9]),
+        (dict(start=50, end=61, fps=1000.0, max_frames=None), [50, *(60 + i / 10 for i in range(11))]),
     ],
 )
 def test_seconds_are_the_times_of_the_frames(arguments, expected):

@@ -58,6 +58,12 @@ class Handler(SimpleHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data[start : start + int(share * len(data))])
 
+    def answer_stream(self, name: str):
+        self.send_response(200)
+        self.end_headers()
+        with open(self.translate_path(name), "rb") as file:
+            self.wfile.write(file.read())
+
     def answer_ends(self, name: str):
         self.answer_parts(name, 0.5)
 
@@ -133,6 +139,20 @@ def test_a_video_is_read_from_servers_with_and_without_range_requests(server, ma
     frames, metadata = decode_video(f"{server.url}/{folder}{name}")
     assert read_indices(frames) == [0, 10, 20]
     assert (metadata.total_num_frames, metadata.truncation, metadata.suspicion) == (25, None, None)
+
+
+@pytest.mark.parametrize("name", ["first.mp4", "a.mkv", "a.mpegts", "a.gif"])
+def test_a_video_without_a_stated_size_is_read(server, make_video, name):
+    options = {"first.mp4": {"options": {"movflags": "faststart"}}, "a.gif": {"codec": "gif", "pix_fmt": "rgb8"}}
+    make_video(name, num_frames=25, **options.get(name, {}))
+    frames, metadata = decode_video(f"{server.url}/stream/{name}")
+    assert read_indices(frames) == [0, 10, 20] and metadata.total_num_frames == 25
+
+
+def test_an_index_at_the_end_of_a_stream_without_a_size_is_said(server, tmp_path):
+    write_video(tmp_path / "a.mp4", np.random.default_rng(0).integers(0, 255, (40, 48, 64, 3), dtype=np.uint8))
+    error = error_of(f"{server.url}/stream/a.mp4")
+    assert error.code == "network" and "without a size" in str(error) and "Range requests" in str(error)
 
 
 def test_parts_of_a_file_are_those_that_were_asked_for(server, tmp_path, monkeypatch):

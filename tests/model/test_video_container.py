@@ -254,17 +254,20 @@ def test_times_of_no_video_are_an_error(make_video):
 
 
 @pytest.mark.parametrize(
-    ("milliseconds", "code"), [(1e12, "bad-duration"), (60_000.0, "truncated"), (0.0, None), (float("nan"), None)]
+    ("milliseconds", "code"),
+    [(1e12, "bad-duration"), (60_000.0, "suspicious"), (1_000.0, None), (0.0, None), (float("nan"), None)],
 )
-def test_a_stated_duration_is_a_promise_if_it_can_be_one(make_video, milliseconds, code):
+def test_a_stated_duration_is_compared_with_the_content(make_video, milliseconds, code):
     path = make_video("a.mkv")
     data = bytearray(path.read_bytes())
     struct.pack_into(">d", data, data.index(b"\x44\x89\x88") + 3, milliseconds)  # Duration, of 8 bytes
     path.write_bytes(data)
-    if code is None:
-        assert decode_video(path, backend="pyav")[1].duration == 3.0
-    else:
+    if code == "bad-duration":
         assert error_of(path).code == code
+        return
+    metadata = decode_video(path, backend="pyav")[1]
+    assert (metadata.duration, metadata.total_num_frames) == (3.0, 30)
+    assert (metadata.suspicion is not None) == (code == "suspicious")
 
 
 def test_links_that_lead_nowhere_are_missing(tmp_path):

@@ -1,4 +1,5 @@
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from transformers import CLIPImageProcessor
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from video_files import grey_frames, read_indices
 
+from drl_tvr.model import video_processing_drl
 from drl_tvr.model.video_decoding import VideoDecodeError, VideoNotFoundError, decode_video
 from drl_tvr.model.video_processing_drl import DRLVideoProcessor
 
@@ -184,6 +186,17 @@ def test_what_is_no_video_is_an_error(processor, videos, kind, message):
         (dict(num_frames=3), "`num_frames`: found 3, expected `max_frames`"),
         (dict(max_frames=0), "`max_frames`: found 0, expected at least 1"),
         (dict(fps=0), "`fps`: found 0, expected a number above 0"),
+        (dict(fps="x"), "`fps`: found 'x', expected a number above 0"),
+        (dict(max_frames=1.5), "`max_frames`: found 1.5, expected at least 1 and a whole number"),
+        (dict(image_std=[0.5, 0, 0.5]), r"`image_std`: found \(0.5, 0, 0.5\), expected numbers above 0"),
+        (dict(image_mean=[0.5, 0.5]), r"`image_mean`: found \(0.5, 0.5\), expected a number, or one for each"),
+        (dict(image_std="x"), "`image_std`: found 'x', expected a number, or one for each of 3 channels"),
+        (dict(rescale_factor="x"), "`rescale_factor`: found 'x', expected a number"),
+        (dict(do_resize="yes"), "`do_resize`: found 'yes', expected True or False"),
+        (dict(allow_truncated="no"), "`allow_truncated`: found 'no', expected True or False"),
+        (dict(size={"shortest_edge": 0}), "`size`: found shortest_edge 0, expected at least 1 pixel"),
+        (dict(crop_size=-3), "`crop_size`: found height -3, expected at least 1 pixel"),
+        (dict(pad_to_max_frames=True, max_frames=None), "`pad_to_max_frames`: found True and `max_frames=None`"),
         (dict(video_metadata={"total_num_frames": 9, "fps": 3.0}), "3 frames and a `video_metadata` for 9"),
         (dict(video_metadata=[{"total_num_frames": 3}] * 2), "`video_metadata`: found 2 entries"),
     ],
@@ -191,6 +204,46 @@ def test_what_is_no_video_is_an_error(processor, videos, kind, message):
 def test_arguments_that_do_not_fit_are_an_error(processor, kwargs, message):
     with pytest.raises(ValueError, match=message):
         processor(grey_frames(3), return_tensors="pt", **kwargs)
+
+
+@pytest.mark.parametrize("field", ["fps", "max_frames", "image_std", "do_center_crop", "size"])
+def test_a_processor_cannot_be_made_with_a_field_of_another_type(field):
+    with pytest.raises(ValueError, match=field):
+        DRLVideoProcessor(**{field: "x"})
+    with pytest.raises(ValueError, match="`pad_to_max_frames`: found True and `max_frames=None`"):
+        DRLVideoProcessor(pad_to_max_frames=True, max_frames=None)
+
+
+def test_float_frames_that_are_scaled_already_are_noticed(processor, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("drl_tvr"), "propagate", True)
+    video_processing_drl.logger.warning_once.cache_clear()
+    scaled = grey_frames(3).astype(np.float32) / 255
+    for quiet in (grey_frames(3), grey_frames(3).astype(np.float32)):
+        processor(quiet, return_tensors="pt")
+    expected = processor(scaled, do_rescale=False, return_tensors="pt")["pixel_values_videos"]
+    assert caplog.text == ""
+    assert torch.allclose(processor(grey_frames(3), return_tensors="pt")["pixel_values_videos"], expected, atol=0.02)
+    processor(scaled, return_tensors="pt")
+    assert "pass `do_rescale=False`" in caplog.text
+
+
+def test_a_file_that_occurs_several_times_in_a_batch_is_decoded_once(processor, make_video, monkeypatch):
+    paths = [
+        make_video("a.mp4", num_frames=40),
+        make_video("b.mp4", num_frames=20),
+        make_video("a.mp4", num_frames=40),
+    ]
+    kwargs = {"start": [1.0, None, 2.0], "end": [2.5, 1.0, None], "return_metadata": True, **RAW}
+    decoded, read_clips = [], video_processing_drl.read_clips
+    monkeypatch.setattr(
+        video_processing_drl,
+        "read_clips",
+        lambda path, *args, **kw: decoded.append(path) or read_clips(path, *args, **kw),
+    )
+    inputs = processor(paths, **kwargs)
+    assert decoded == [str(path) for path in paths[:2]]
+    assert [read_indices(video) for video in inputs["pixel_values_videos"]] == [[10, 20], [0, 10], [20, 30]]
+    assert [metadata.frames_indices for metadata in inputs["video_metadata"]] == [[10, 20], [0, 10], [20, 30]]
 
 
 def test_frames_of_two_sizes_make_no_batch(processor):

@@ -10,9 +10,10 @@ from transformers.utils import is_av_available, is_torchcodec_usable, logging
 
 from .frame_index import FrameIndex
 from .pixel_buffer import PixelBuffer
-from .video_container import open_video, prepare_decoder
+from .video_container import is_mirrored, open_video, prepare_decoder
 from .video_errors import VideoDecodeError, video_error
 from .video_orientation import upright_pixels, upright_size
+from .video_packets import decode_stream, demux
 
 
 if is_av_available():
@@ -93,7 +94,7 @@ def decode_in_order(
         stream = container.streams[table.stream]
         prepare_decoder(stream)
         try:
-            for frame in container.decode(stream):
+            for frame in decode_stream(container, stream):
                 # FFmpeg conceals a frame that it cannot decode, and frames that refer to it are wrong as well.
                 place = places.get(frame.pts)
                 if frame.is_corrupt or None not in (place, last_place) and place > last_place + 1:
@@ -161,11 +162,11 @@ def decode_from(
     Frames that are shown before the key frame but stored after it refer to frames before it, and are left out.
     """
     if key is None:
-        yield from container.decode(stream)
+        yield from decode_stream(container, stream)
         return
     first = index.pts[index.key_places[key]]
     container.seek(index.key_dts[key], stream=stream)
-    packets = container.demux(stream)
+    packets = demux(container, [stream])
     # A seek ends at any earlier packet in some formats (MPEG-TS).
     for packet in dropwhile(lambda packet: packet.pts != first, packets):
         for frame in packet.decode():
@@ -193,6 +194,8 @@ def decode_with_torchcodec(
     if is_torchcodec_usable(decode="video"):
         from torchcodec.decoders import VideoDecoder
     try:
+        if is_mirrored(source, name, table.stream):
+            return None  # torchcodec would turn the frames
         decoder = VideoDecoder(
             source,
             stream_index=table.stream,

@@ -127,9 +127,15 @@ def shown_frames(
     if fps is None:
         first, last = np.searchsorted(times, [begin + TIME_STEP, stop + TIME_STEP], side="right") - 1
         return thin_out(range(first, last + 1), max_frames)
+    fps = min(fps, 1 / TIME_STEP)
     # At `duration` itself nothing is shown any more.
     latest = max(begin, min(stop + TIME_STEP, duration - TIME_STEP))
-    moments = begin + np.array(thin_out(range(math.floor((latest - begin) * fps) + 1), max_frames)) / fps
+    num_moments = math.floor((latest - begin) * fps) + 1
+    if max_frames is None or num_moments <= max_frames:
+        # The first moment of each frame; the moments, unlike the frames, may be too many for the memory.
+        firsts = np.ceil((times - begin - TIME_STEP) * fps).clip(0, num_moments)
+        return np.flatnonzero(np.diff(firsts, append=num_moments) > 0).tolist()
+    moments = begin + np.array(thin_out(range(num_moments), max_frames)) / fps
     return np.unique(np.searchsorted(times, moments + TIME_STEP, side="right") - 1).tolist()
 
 

@@ -1,13 +1,16 @@
 """Read a video's container to its end without decoding, and compare it with what its header says."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
 from transformers.utils import is_av_available
 
+from .remote_file import RemoteFile
 from .video_cuts import is_cut, read_boxes
-from .video_errors import video_error
+from .video_errors import VideoDecodeError, video_error
+from .video_orientation import display_matrix
+from .video_packets import Reading, decode_stream, read_packets
 from .video_source import LocalFile, is_url, locate_video, open_container, open_source, open_video
 
 
@@ -23,7 +26,6 @@ PROGRESSIVE = 1  # FFmpeg's number of this order of fields
 LENGTH_TOLERANCE = 1.0  # seconds by which a file may end before its stated length (rounding)
 # Rates and durations of real videos lie far inside, those of slides and of high-speed cameras too.
 MIN_FPS, MAX_FPS, MAX_DURATION = 1 / 600, 500.0, 100 * 3600.0
-MAX_FRAMES = int(30 * MAX_DURATION)  # a server may send frames without end
 # 8192 x 8192. A header of a few bytes can claim 16 times as many, and FFmpeg would allocate them for every frame.
 MAX_PIXELS = 2**26
 
@@ -67,74 +69,6 @@ class PacketTable:
         return {pts: place for place, pts in enumerate(sorted(pts for pts, _ in self.packets if pts is not None))}
 
 
-@dataclass
-class Reading:
-    """What the packets of a container say about its video.
-
-    Args:
-        packets (`list[tuple[int | None, int]]`): Timestamp and duration of each packet that holds something to show.
-        end (`float`): End of the last packet of any stream, in seconds.
-        position (`int`): Position of the last packet of the video in the file, in bytes.
-        damage (`str`, *optional*): Why there are no more packets.
-        is_encrypted (`bool`): Whether a packet is encrypted.
-        has_lost_packets (`bool`): Whether the numbers of a transport stream jump: packets are lost, or two recordings
-            are joined.
-        has_leading_packets (`bool`): Whether packets come before the first key frame, in the file or in time.
-        steps_back (`bool`): Whether a key frame has an earlier time than a packet before it.
-        marked (`int`, *optional*): Place of a packet that is marked, and after which no key frame came yet.
-        first_key (`int`, *optional*): Timestamp of the first key frame.
-        latest (`int`, *optional*): The latest timestamp.
-        keys (`list[tuple[int | None, int | None]]`): Timestamp and decoding time of each key frame.
-    """
-
-    packets: list[tuple[int | None, int]] = field(default_factory=list)
-    end: float = 0.0
-    position: int = 0
-    damage: str | None = None
-    is_encrypted: bool = False
-    has_lost_packets: bool = False
-    has_leading_packets: bool = False
-    steps_back: bool = False
-    marked: int | None = None
-    first_key: int | None = None
-    latest: int | None = None
-    keys: list[tuple[int | None, int | None]] = field(default_factory=list)
-
-    def find_gap(self, packet: "av.Packet") -> int | None:
-        """Return where packets of a transport stream are lost, as soon as it is certain.
-
-        FFmpeg marks the last or the last but one packet before a jump in the stream's numbers. Where a key frame
-        follows, another recording may be joined, of which nothing is lost.
-        """
-        if packet.is_keyframe:
-            self.marked = None
-        if packet.is_corrupt:
-            self.has_lost_packets = True
-            self.marked = len(self.packets) if self.marked is None else self.marked
-        is_certain = self.marked is not None and len(self.packets) - self.marked >= 2
-        return self.marked if is_certain else None
-
-    def add(self, packet: "av.Packet") -> None:
-        """Add the next packet of the video."""
-        self.packets.append((packet.pts, packet.duration or 0))
-        self.position = packet.pos or 0
-        if packet.is_keyframe:
-            self.keys.append((packet.pts, packet.dts))
-        is_early = self.first_key is not None and self.latest == self.first_key
-        if packet.pts is None:
-            self.has_leading_packets |= is_early
-            return
-        if self.first_key is None and packet.is_keyframe:
-            self.first_key = packet.pts
-            self.has_leading_packets = len(self.packets) > 1
-        elif is_early and packet.pts < self.first_key:
-            self.has_leading_packets = True
-        if self.latest is None or packet.pts > self.latest:
-            self.latest = packet.pts
-        elif packet.is_keyframe and packet.pts < self.latest:
-            self.steps_back = True
-
-
 def scan_video(source: str, name: str, allow_truncated: bool = False) -> PacketTable:
     """Read all packets, and check that the container is whole and what its header says.
 
@@ -157,52 +91,35 @@ def scan_video(source: str, name: str, allow_truncated: bool = False) -> PacketT
         stream = select_stream(container, name)
         reading = read_packets(container, stream, name)
         check_decodable(reading, stream, name)
-        if len(reading.packets) == 1 and is_still(container, file):
-            raise video_error("not-a-video", name, "a still image (HEIF or AVIF)", "a video")
-        if reading.damage is None and is_cut(container, stream, file, reading.position):
-            if container.format.name == "gif":
-                reading.packets.pop()  # what there is of the last image
-            reading.damage = f"the end of the file after {len(reading.packets)} frames ({reading.end:.3f} s)"
+        # What a server sends without a size cannot be looked at again.
+        if file.seekable():
+            check_end(reading, container, stream, file, name)
         suspicion = check_duration(reading, container, stream, name) if reading.damage is None else None
-        frames = reading.packets
         needs_decoding = reading.has_lost_packets or reading.has_leading_packets or may_hold_fields(stream)
-        if needs_decoding and reading.damage is None:
-            frames, reading.damage = decode_times(source, name, stream.index)
-            if not frames:
-                raise video_error("no-frames", name, reading.damage or "no frame", "at least one frame")
-        if reading.damage is not None and not (allow_truncated and frames):
-            promise = f"{stream.frames} frames" if stream.frames else "longer video"
-            raise video_error("truncated", name, reading.damage, f"the {promise} that the header promises")
+        frames, damage = reading.packets, reading.damage
+        if needs_decoding and damage is None:
+            frames, damage = decode_times(source, name, stream.index)
+        if damage is not None and not (allow_truncated and frames and file.seekable()):
+            raise damage_error(damage, stream, file, name)
         timestamps = [timestamp for timestamp, _ in frames]
         complete = None not in timestamps and len(set(timestamps)) == len(timestamps)
-        span = float((max(timestamps) - min(timestamps)) * stream.time_base) if complete else 0.0
-        # The stated rate counts packets.
-        stated = float(stream.average_rate or 0) if len(frames) > 0.75 * len(reading.packets) else 0.0
-        fps = average_fps(stated, len(frames), span)
-        # A single frame has no measurable rate; only its duration is checked.
-        if not MIN_FPS <= fps or fps > MAX_FPS and len(frames) > 1:
-            found = f"{len(frames)} frames in {len(frames) / fps:.3g} s ({fps:.3g} per second)"
-            raise video_error("bad-duration", name, found, f"{MIN_FPS:.2g} to {MAX_FPS:g} frames per second")
-        pixels = stream.codec_context.format
-        # See `read_video`; above 8 bits the two libraries interpolate colours in different ways.
-        addressable = pixels is not None and max(part.bits for part in pixels.components) <= 8
-        codec, form = stream.codec_context.codec.canonical_name, container.format.name
         in_order = complete and (timestamps == sorted(timestamps) if needs_decoding else not reading.steps_back)
-        is_known = needs_decoding or codec in FRAME_PER_PACKET_CODECS and form in FRAME_PER_PACKET_CONTAINERS
+        codec, form = stream.codec_context.codec.canonical_name, container.format.name
         return PacketTable(
             stream=stream.index,
             codec=codec,
             packets=frames,
             time_base=stream.time_base,
-            fps=fps,
-            frame_per_packet=in_order and is_known,
+            fps=check_fps(frames, len(reading.packets), stream, complete, name),
+            frame_per_packet=in_order
+            and (needs_decoding or codec in FRAME_PER_PACKET_CODECS and form in FRAME_PER_PACKET_CONTAINERS),
             for_torchcodec=in_order
-            and addressable
-            and reading.damage is None
+            and damage is None
             and not needs_decoding
+            and has_8_bits(stream)
             and form != "avi"
             and not is_url(source),
-            truncation=reading.damage,
+            truncation=damage,
             suspicion=suspicion,
             steps_back=complete and not in_order,
             keys=tuple(reading.keys),
@@ -227,38 +144,6 @@ def select_stream(container: "av.container.InputContainer", name: str) -> "av.Vi
     return stream
 
 
-def read_packets(container: "av.container.InputContainer", stream: "av.VideoStream", name: str) -> Reading:
-    """Read the packets of all streams of a container; all count for its end, also those of subtitles.
-
-    Raises:
-        [`VideoDecodeError`]: With code `"bad-duration"`, when there is no end.
-    """
-    reading = Reading(is_encrypted="enc_key_id" in stream.metadata)
-    packets = reading.packets
-    is_transport_stream = container.format.name == "mpegts"
-    try:
-        for packet in container.demux():
-            if packet.pts is not None:
-                reading.end = max(reading.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            # Packets outside the edit list are decoded, since others refer to them, but not shown.
-            if not packet.size or packet.stream_index != stream.index or packet.is_discard:
-                continue
-            reading.is_encrypted = reading.is_encrypted or packet.has_sidedata("encryption_info")
-            gap = reading.find_gap(packet) if is_transport_stream else len(packets) if packet.is_corrupt else None
-            if gap is not None:
-                reading.damage = f"an end or damage after {gap} frames ({reading.end:.3f} s)"
-                # Frames that are decoded before the damage but shown after it cannot be read either.
-                first_lost = [*packets, (packet.pts, 0)][gap][0]
-                packets[:] = [p for p in packets[:gap] if None in (p[0], first_lost) or p[0] < first_lost]
-                break
-            reading.add(packet)
-            if len(packets) > MAX_FRAMES:
-                raise video_error("bad-duration", name, "no end", f"at most {MAX_FRAMES} frames")
-    except av.FFmpegError as error:
-        reading.damage = f"an error after {len(packets)} frames ({error.strerror})"
-    return reading
-
-
 def check_decodable(reading: Reading, stream: "av.VideoStream", name: str) -> None:
     """Check that there are packets, and a decoder that may read them.
 
@@ -274,9 +159,61 @@ def check_decodable(reading: Reading, stream: "av.VideoStream", name: str) -> No
         raise video_error("encrypted", name, "encrypted frames", "a video without DRM")
 
 
-def is_still(container: "av.container.InputContainer", file: LocalFile) -> bool:
-    """Return whether an MP4 of one frame is a HEIF or AVIF image: it has items and no tracks (moov)."""
-    return container.format.name.startswith("mov") and b"moov" not in dict(read_boxes(file))
+def check_end(
+    reading: Reading,
+    container: "av.container.InputContainer",
+    stream: "av.VideoStream",
+    file: LocalFile | RemoteFile,
+    name: str,
+) -> None:
+    """Check by the structure of the file that it is no image, and note the damage of one that ends in a packet.
+
+    Raises:
+        [`VideoDecodeError`]: With code `"not-a-video"` for a HEIF or AVIF image: an MP4 that has no tracks (moov).
+    """
+    is_mp4 = container.format.name.startswith("mov")
+    if is_mp4 and len(reading.packets) == 1 and b"moov" not in dict(read_boxes(file)):
+        raise video_error("not-a-video", name, "a still image (HEIF or AVIF)", "a video")
+    if reading.damage is None and is_cut(container, stream, file, reading.position):
+        if container.format.name == "gif":
+            reading.packets.pop()  # what there is of the last image
+        reading.damage = f"the end of the file after {len(reading.packets)} frames ({reading.end:.3f} s)"
+
+
+def damage_error(damage: str, stream: "av.VideoStream", file: LocalFile | RemoteFile, name: str) -> VideoDecodeError:
+    """Return the error of a damaged video."""
+    if not file.seekable():
+        # An MP4's index that comes last is of no use after its frames are gone.
+        found = f"an answer without a size, which can be read only once, and {damage}"
+        return video_error("network", name, found, "a server that states the size or has Range requests")
+    promise = f"{stream.frames} frames" if stream.frames else "longer video"
+    return video_error("truncated", name, damage, f"the {promise} that the header promises")
+
+
+def check_fps(
+    frames: list[tuple[int | None, int]], num_packets: int, stream: "av.VideoStream", complete: bool, name: str
+) -> float:
+    """Return the average rate of frames, of which `complete` says whether each has a time of its own.
+
+    Raises:
+        [`VideoDecodeError`]: With code `"bad-duration"`, when no video has such a rate.
+    """
+    times = [timestamp for timestamp, _ in frames]
+    span = float((max(times) - min(times)) * stream.time_base) if complete else 0.0
+    # The stated rate counts packets, of which two may be one frame.
+    stated = float(stream.average_rate or 0) if len(frames) > 0.75 * num_packets else 0.0
+    fps = average_fps(stated, len(frames), span)
+    # A single frame has no measurable rate; only its duration is checked.
+    if not MIN_FPS <= fps or fps > MAX_FPS and len(frames) > 1:
+        found = f"{len(frames)} frames in {len(frames) / fps:.3g} s ({fps:.3g} per second)"
+        raise video_error("bad-duration", name, found, f"{MIN_FPS:.2g} to {MAX_FPS:g} frames per second")
+    return fps
+
+
+def has_8_bits(stream: "av.VideoStream") -> bool:
+    """Return whether colours have at most 8 bits; above, PyAV and torchcodec interpolate them in different ways."""
+    pixels = stream.codec_context.format
+    return pixels is not None and max(part.bits for part in pixels.components) <= 8
 
 
 def may_hold_fields(stream: "av.VideoStream") -> bool:
@@ -323,20 +260,35 @@ def prepare_decoder(stream: "av.VideoStream") -> None:
 
 
 def decode_times(source: str, name: str, index: int) -> tuple[list[tuple[int | None, int]], str | None]:
-    """Decode a whole video for the timestamp and the duration of each frame, and the damage that ends it."""
+    """Decode a whole video for the timestamp and the duration of each frame, and the damage that ends it.
+
+    Raises:
+        [`VideoDecodeError`]: With code `"no-frames"`.
+    """
     frames, damage = [], None
     with open_video(source, name) as container:
         stream = container.streams[index]
         prepare_decoder(stream)
         try:
-            for frame in container.decode(stream):
+            for frame in decode_stream(container, stream):
                 if frame.is_corrupt:
                     damage = f"damage in frame {len(frames)}"
                     break
                 frames.append((frame.pts, frame.duration or 0))
         except av.FFmpegError as error:
             damage = f"an error after {len(frames)} frames ({error.strerror})"
+    if not frames:
+        raise video_error("no-frames", name, damage or "no frame that decodes", "at least one frame")
     return frames, damage
+
+
+def is_mirrored(source: str, name: str, index: int) -> bool:
+    """Return whether the first frame of a video is to be shown mirrored, which only its decoder tells."""
+    with open_video(source, name) as container:
+        for frame in decode_stream(container, container.streams[index]):
+            a, b, c, d = display_matrix(frame)
+            return a * d - b * c < 0
+    return False
 
 
 def average_fps(stated: float, num_frames: int, span: float) -> float:
@@ -360,6 +312,7 @@ __all__ = [
     "MAX_PIXELS",
     "PacketTable",
     "average_fps",
+    "is_mirrored",
     "locate_video",
     "open_video",
     "prepare_decoder",

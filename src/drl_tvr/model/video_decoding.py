@@ -132,10 +132,11 @@ def read_video(
     are the same. torchcodec addresses frames by their time. Where times are not unique or missing (AVI), where colours
     have more than 8 bits, and after a seek, PyAV decodes.
 
-    The whole container is read, once for all calls until the file changes, and compared with its header, so that a cut
-    file is found whichever frames are selected. Four defects are not found: damage inside frames after the last
-    selected one, or in frames that were skipped, damage that the decoder conceals, and a cut in a format that does not
-    state its length (MPEG-TS, MPEG-PS, ASF, GIF).
+    The whole container is read, once for all calls until the file changes. A file that ends in the middle of a packet
+    or before what its index lists is found whichever frames are selected, and a header that states more than there is
+    is the metadata's `suspicion`. Four defects are not found: damage inside frames after the last selected one, or in
+    frames that were skipped, damage that the decoder conceals, and a cut in a format that marks none (MPEG-TS,
+    MPEG-PS, ASF, MXF, Ogg, raw HEVC).
 
     Args:
         path (`str` or `os.PathLike`): A local file, or an http(s) URL that is read without a download.
@@ -200,7 +201,7 @@ def read_clips(
         if decoded.buffer.count == len(indices):
             # Packets are not frames here, so decode to the end: no frame has this number.
             decoded = decode_in_order(source, name, index, [sys.maxsize], allow_truncated, prepare)
-        if decoded.damage is None:
+        if decoded.damage is None and len(decoded.pts) != len(table.packets):
             found = f"found {len(decoded.pts)} frames in {len(table.packets)} packets"
             logger.warning(f"{name}: {found}; the frames are sampled.")
         metadata.truncation = decoded.damage or metadata.truncation

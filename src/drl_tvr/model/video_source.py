@@ -1,5 +1,6 @@
 """Find and open the file of a video, so that FFmpeg reads this file and nothing else."""
 
+import codecs
 import io
 import math
 import os
@@ -21,16 +22,17 @@ if is_av_available():
 # to other files are not among them: HLS, DASH, concat, IMF, SDP, sequences of images, VobSub, ...
 FORMATS = (
     "mov,matroska,webm,avi,flv,live_flv,mpegts,mpeg,asf,asf_o,ogg,gif,apng,jpegxl_anim,mxf,gxf,lxf,nut,rm,dv,swf,wtv,"
-    "nsv,nuv,ty,pva,flic,amv,mlv,yuv4mpegpipe,ivf,obu,av1,h261,h263,h264,hevc,vvc,evc,m4v,mpegvideo,mjpeg,vc1,vc1test,"
-    "cavsvideo,avs2,avs3,dirac,dnxhd,ipu,"
+    "nsv,nuv,ty,dhav,kux,ifv,cine,pva,flic,mlv,yuv4mpegpipe,ivf,obu,av1,h261,h263,h264,hevc,vvc,evc,m4v,mpegvideo,"
+    "mjpeg,vc1,vc1test,cavsvideo,avs2,avs3,dirac,dnxhd,ipu,"
     "mp3,wav,w64,flac,aac,ac3,eac3,dts,truehd,aiff,au,caf,amr,ape,wv,tta,mpc,mpc8,aea,oma,tak,dsf,loas"
 )
+# How those begin that say what they are; the XML ones hold it further on.
 PLAYLISTS = {
     b"#EXTM3U": "an HLS playlist",
     b"ffconcat": "a playlist of concat",
-    b"<MPD": "a DASH playlist",
-    b"CompositionPlaylist": "an IMF playlist",
     b"v=0": "the address of a broadcast (SDP)",
+    b"<MPD": "a DASH playlist",
+    b"<CompositionPlaylist": "an IMF playlist",
 }
 IMAGES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")
 MP4_FIRST_BOXES = (b"ftyp", b"mdat", b"moov", b"wide", b"free", b"skip")
@@ -183,8 +185,9 @@ def describe_content(file: LocalFile | RemoteFile) -> str:
     """Return a noun phrase for a file that is no video."""
     file.seek(0)
     start = file.read(1024)
+    text = start.removeprefix(codecs.BOM_UTF8).lstrip()
     for sign, kind in PLAYLISTS.items():
-        if sign in start and b"\0" not in start:
+        if text.startswith(sign) or text.startswith(b"<") and sign.startswith(b"<") and sign in text:
             return f"{kind}, which refers to other files"
     if start.startswith(IMAGES) or start[8:12] == b"WEBP":
         return "a still image"
