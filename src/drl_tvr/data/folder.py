@@ -273,4 +273,4 @@ def is_text(path: str) -> bool:
     return bool(text) and all(character.isprintable() or character.isspace() for character in text)
 
 
-__all__ = ["VIDEO_EXTENSIONS", "BenchmarkFolder", "FolderScan", "VideoScan", "find_videos", "scan_folder"]
+__all__ = ["VIDEO_EXTENSIONS", "BenchmarkFolder", "FolderScan", "VideoScan", "extension_of", "find_videos", "scan_folder"]
