@@ -273,4 +273,14 @@ def is_text(path: str) -> bool:
     return bool(text) and all(character.isprintable() or character.isspace() for character in text)
 
 
-__all__ = ["VIDEO_EXTENSIONS", "BenchmarkFolder", "FolderScan", "VideoScan", "extension_of", "find_videos", "scan_folder"]
+__all__ = [
+    "TABLE_EXTENSIONS",
+    "VIDEO_EXTENSIONS",
+    "BenchmarkFolder",
+    "FolderScan",
+    "VideoScan",
+    "extension_of",
+    "find_videos",
+    "is_inside",
+    "scan_folder",
+]
