@@ -13,6 +13,7 @@ from ..errors import BenchmarkError
 from ..folder import BenchmarkFolder
 from .text_files import read_bytes, read_csv, read_json, read_text
 
+
 # What NumPy lets through of Python's parser when the header of an array is damaged.
 DAMAGED_HEADER = (SyntaxError, tokenize.TokenError, OverflowError, RecursionError)
 
