@@ -14,6 +14,10 @@ from ..folder import BenchmarkFolder
 from .text_files import read_bytes, read_csv, read_json, read_text
 
 
+# What NumPy lets through of Python's parser when the header of an array is damaged.
+DAMAGED_HEADER = (SyntaxError, tokenize.TokenError, OverflowError, RecursionError)
+
+
 class AnnotationFiles:
     """Annotation files of a scanned folder; it notes which ones were used.
 
@@ -104,7 +108,7 @@ def read_array(path: Path, content: bytes) -> list[str]:
         if array.ndim != 1 or array.dtype.kind not in "US":
             raise ValueError(f"{array.dtype} of shape {array.shape}")
         return [item.decode() if isinstance(item, bytes) else item for item in array.tolist()]
-    except (ValueError, EOFError, MemoryError, OverflowError, RecursionError, tokenize.TokenError) as error:
+    except (ValueError, EOFError, MemoryError, *DAMAGED_HEADER) as error:
         raise BenchmarkError(f"{path}: found {text_of(error)}, expected a list of strings.") from error
 
 

@@ -10,7 +10,8 @@ from ..folder import TABLE_EXTENSIONS, is_inside
 from ..records import SPLITS, RetrievalData, check_split
 from .assembly import OfficialSplit, assemble
 from .columns import SPLIT_NAMES
-from .own_rows import WHOLE, SafePaths, Times, has_videos_and_captions, read_rows
+from .own_rows import WHOLE, Times, has_videos_and_captions, read_rows
+from .safe_paths import SafePaths
 
 
 Segment = tuple[str, Times]  # path of a video, and start and end
