@@ -171,6 +171,17 @@ def test_an_adapter_is_saved_with_the_processor_and_resumed(make_trainer, make_t
         assert torch.equal(trained[1][name], weight) and torch.equal(loaded[name], weight), name
 
 
+def test_a_part_that_would_be_saved_under_other_names_is_refused(make_trainer, make_tiny_model):
+    for wrap in (lambda part: torch.compile(part, backend="eager"), DataParallel):
+        model = make_tiny_model()
+        model.text_model = wrap(model.text_model)
+        with pytest.raises(ValueError, match=r"found `text_model` in a wrapper, .* `model.text_model.compile\(\)`"):
+            make_trainer(model)
+    model = make_tiny_model()
+    model.text_model.compile(backend="eager")
+    make_trainer(model)
+
+
 def test_what_is_not_a_drl_model_is_refused(make_trainer):
     for model in (torch.nn.Linear(1, 1), "outputs/moving-shapes"):
         with pytest.raises(TypeError, match="`model`: found a (Linear|str), expected a DRLModel"):

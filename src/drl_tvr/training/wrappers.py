@@ -44,6 +44,24 @@ def without_parallel(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
+def check_parts(model: DRLModel) -> None:
+    """Refuse a model with a part in a wrapper that changes the names of its weights: `from_pretrained` needs them.
+
+    Args:
+        model ([`DRLModel`]): The model, without what wraps all of it.
+
+    Raises:
+        `ValueError`: When a part is in `torch.compile` or DataParallel; the message names it.
+    """
+    for name, _ in model.named_modules():
+        part, _, last = name.rpartition(".")
+        if last in ("_orig_mod", "module"):
+            raise ValueError(
+                f"`model`: found `{part}` in a wrapper, expected the module itself, because its weights would be "
+                f"saved under other names. `model.{part}.compile()` compiles it in place, `torch.compile(model)` all."
+            )
+
+
 @contextmanager
 def without_wrapper(trainer: Trainer) -> Iterator[None]:
     """Let a trainer save or load what is inside the wrapper of its model: a [`DRLModel`] or the `PeftModel` around it.
@@ -98,4 +116,11 @@ def clip_parameter_names(model: torch.nn.Module) -> set[str]:
     return names - {"logit_scale"}
 
 
-__all__ = ["clip_parameter_names", "find_drl_model", "plain_name", "without_parallel", "without_wrapper"]
+__all__ = [
+    "check_parts",
+    "clip_parameter_names",
+    "find_drl_model",
+    "plain_name",
+    "without_parallel",
+    "without_wrapper",
+]
