@@ -388,7 +388,7 @@ class DRLTrainer(Trainer):
                     raise TrainingCheckpointError(f"{folder}: found no complete checkpoint to resume from.")
             if resume_from_checkpoint:
                 checks = partial(check_resumable, with_best=self.args.load_best_model_at_end)
-                in_first_process(partial(checks, resume_from_checkpoint, self.model))
+                in_first_process(partial(checks, resume_from_checkpoint, find_drl_model(self.model)))
             if self.args.should_save:
                 clear_incomplete(folder)
             output = super().train(resume_from_checkpoint or None, trial, ignore_keys_for_eval)
