@@ -1,6 +1,7 @@
-"""Convert original checkpoints (DRL, CLIP4Clip, OpenAI's CLIP) to folders that `from_pretrained` loads."""
+"""Convert original checkpoints to folders that `from_pretrained` loads, and models to modules for `torch.export`."""
 
 from .checkpoint import CheckpointError, convert_checkpoint
+from .exporting import DRLEncoder
 
 
-__all__ = ["CheckpointError", "convert_checkpoint"]
+__all__ = ["CheckpointError", "DRLEncoder", "convert_checkpoint"]

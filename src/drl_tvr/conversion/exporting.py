@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from .modeling_drl import DRLModel
+from ..model.modeling_drl import DRLModel
 
 
 class DRLEncoder(nn.Module):
@@ -20,7 +20,7 @@ class DRLEncoder(nn.Module):
     ```python
     >>> import torch
     >>> from drl_tvr import DRLModel
-    >>> from drl_tvr.model.exporting import DRLEncoder
+    >>> from drl_tvr.conversion import DRLEncoder
 
     >>> encoder = DRLEncoder(DRLModel.from_pretrained("outputs/moving-shapes"), "text")
     >>> example = torch.zeros(2, 5, dtype=torch.long), torch.ones(2, 5, dtype=torch.long)

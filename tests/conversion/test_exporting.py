@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.export import Dim
 
-from drl_tvr.model.exporting import DRLEncoder
+from drl_tvr.conversion import DRLEncoder
 
 
 def text(num_texts: int, num_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
