@@ -1,5 +1,7 @@
 """Decoding after seeks: the frames are those of decoding in order, or everything is decoded in order."""
 
+from dataclasses import replace
+
 import av
 import numpy as np
 import pytest
@@ -182,6 +184,22 @@ def test_a_range_of_a_video_with_a_changing_rate_shows_what_is_seen_then(tmp_pat
     seconds = np.linspace(0, 63, 12, dtype=int)
     numbers = sorted({max(n for n, time in enumerate(shown_at) if time <= 1000 * second) for second in seconds})
     assert read_numbers(decode_video(path, backend="pyav")[0]) == numbers
+
+
+def test_packets_that_are_no_frames_do_not_shift_the_seconds(tmp_path, monkeypatch):
+    """In some formats a packet is a frame that is never shown, or half a frame."""
+    shown_at = [0, 1000, 1100, 1200, 4000, 4100, 6000, 6500, 7000, 9000]
+    path = write_timed_video(tmp_path / "a.mkv", FRAMES[:10], shown_at, codec="mpeg4")
+    scan = frame_index.scan_video
+
+    def scan_more(*args):
+        table = scan(*args)
+        return replace(table, packets=[*table.packets, *((pts + 3, 0) for pts, _ in table.packets[1:6])])
+
+    monkeypatch.setattr(frame_index, "scan_video", scan_more)
+    frames, metadata = decode_video(path, start=4.05, end=7.2, backend="pyav")
+    assert read_numbers(frames) == metadata.frames_indices == [4, 5, 6, 8]
+    assert metadata.timestamps == pytest.approx([4, 4.1, 6, 7]) and metadata.total_num_frames == 10
 
 
 @pytest.mark.shared

@@ -42,6 +42,7 @@ logger = logging.get_logger(__name__)
 # 4096 x 4096. A file of 43 bytes can hold a frame of 1 x 65535, which resizing by its short side would enlarge to 3.3
 # billion pixels.
 MAX_RESIZED_PIXELS = 2**24
+LONGEST_SIDES = {"size": 2**16, "crop_size": 2**12}
 PREPARING_FIELDS = ("do_resize", "size", "resample", "do_center_crop", "crop_size")
 SWITCHES = (
     "do_resize",
@@ -360,10 +361,10 @@ def check_fields(fields: dict) -> None:
         raise ValueError(
             "`pad_to_max_frames`: found True and `max_frames=None`, expected a number of frames to pad to."
         )
-    for key in ("size", "crop_size"):
+    for key, longest in LONGEST_SIDES.items():
         for side, length in dict(fields[key] or {}).items():
-            if length is not None and not (is_number(length) and length >= 1):
-                raise ValueError(f"`{key}`: found {side} {length!r}, expected at least 1 pixel.")
+            if length is not None and not (is_number(length) and 1 <= length <= longest):
+                raise ValueError(f"`{key}`: found {side} {length!r}, expected 1 to {longest} pixels.")
     for key in ("image_mean", "image_std"):
         values = fields[key] if isinstance(fields[key], list | tuple) else [fields[key]] * 3
         if fields[key] is not None and not (len(values) == 3 and all(map(is_number, values))):
