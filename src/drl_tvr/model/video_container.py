@@ -1,5 +1,7 @@
 """Read a video's container to its end without decoding, and compare it with what its header says."""
 
+import gc
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -28,6 +30,10 @@ LENGTH_TOLERANCE = 1.0  # seconds by which a file may end before its stated leng
 MIN_FPS, MAX_FPS, MAX_DURATION = 1 / 600, 500.0, 100 * 3600.0
 # 8192 x 8192. A header of a few bytes can claim 16 times as many, and FFmpeg would allocate them for every frame.
 MAX_PIXELS = 2**26
+
+if hasattr(os, "register_at_fork"):
+    # A forked process that collected a decoder of its parent would wait for ever for threads that it does not have.
+    os.register_at_fork(after_in_child=gc.freeze)
 
 
 @dataclass(frozen=True)
