@@ -7,6 +7,7 @@ a whole table: after one changed video or an interrupt, it would decode all of t
 """
 
 import contextlib
+import gc
 import os
 import sys
 from collections import defaultdict
@@ -39,6 +40,9 @@ TIME_LIMIT = 1800  # seconds to decode clips of one video, and to wait for anoth
 CLIPS_AT_ONCE = 32  # clips of one video that are decoded in one pass: with copies 0.2 GB, with 64 frames each 0.9 GB
 # As the workers of a `DataLoader`: a process that starts anew would first import torch and transformers.
 START_METHOD = "fork" if sys.platform == "linux" else "forkserver"
+if START_METHOD == "fork":
+    # A forked process that collected a container which its parent has left would wait for its threads for ever.
+    os.register_at_fork(after_in_child=gc.freeze)
 
 
 def load_frames(
