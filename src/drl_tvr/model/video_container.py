@@ -32,8 +32,9 @@ MIN_FPS, MAX_FPS, MAX_DURATION = 1 / 600, 500.0, 100 * 3600.0
 MAX_PIXELS = 2**26
 
 if hasattr(os, "register_at_fork"):
-    # A forked process that collected a decoder of its parent would wait for ever for threads that it does not have.
-    os.register_at_fork(after_in_child=gc.freeze)
+    # A forked process that collected a frame or decoder of its parent would wait for ever for threads that it does not
+    # have; so nothing that is there before a fork is collected after it.
+    os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)
 
 
 @dataclass(frozen=True)
