@@ -1,5 +1,6 @@
 """Decoding after seeks: the frames are those of decoding in order, or everything is decoded in order."""
 
+import gc
 from dataclasses import replace
 
 import av
@@ -200,6 +201,24 @@ def test_packets_that_are_no_frames_do_not_shift_the_seconds(tmp_path, monkeypat
     frames, metadata = decode_video(path, start=4.05, end=7.2, backend="pyav")
     assert read_numbers(frames) == metadata.frames_indices == [4, 5, 6, 8]
     assert metadata.timestamps == pytest.approx([4, 4.1, 6, 7]) and metadata.total_num_frames == 10
+
+
+def test_decoded_pictures_are_freed_without_the_garbage_collector(tmp_path):
+    path = write(tmp_path / "a.mp4", "B-frames")
+    alive = []
+
+    def count_frames(pixels, name):
+        alive.append(sum(type(thing) is av.VideoFrame for thing in gc.get_objects()))
+        return pixels
+
+    gc.collect()
+    gc.disable()
+    try:
+        decode_video(path, fps=None, max_frames=20, backend="pyav", prepare=count_frames)
+        decode_video(path, start=2.0, fps=10, backend="pyav", prepare=count_frames)
+        assert len(alive) > 2 and max(alive) <= 8, alive
+    finally:
+        gc.enable()
 
 
 @pytest.mark.shared

@@ -54,6 +54,16 @@ def test_an_uneven_video_without_a_range_is_sampled_as_officially_unless_a_sampl
     assert sample_indices(50, 10.0, frame_times=late, duration=5.6) == [0, 10, 20, 24, 34, 44]
 
 
+@pytest.mark.parametrize("stated_fps", [2.0, 25.0])
+def test_a_whole_video_ends_with_its_last_frame_whatever_rate_its_header_states(stated_fps):
+    arguments = dict(frame_times=SLIDES, duration=70.0)
+    last = len(SLIDES) - 1
+    assert sample_indices(len(SLIDES), stated_fps, None, None, **arguments) == list(range(last + 1))
+    assert sample_indices(len(SLIDES), stated_fps, None, 12, **arguments)[-1] == last
+    assert sample_indices(len(SLIDES), stated_fps, 100.0, None, **arguments)[-1] == last
+    assert sample_indices(10, 25.0, None, None, duration=0.2) == list(range(10))
+
+
 @pytest.mark.parametrize("start", [70.0, 71.0, float("inf"), True, "1"])
 def test_a_start_after_the_last_frame_is_an_error(start):
     with pytest.raises(VideoDecodeError, match="in a video of 70.000 s") as caught:

@@ -1,6 +1,7 @@
 """Files whose every frame decodes are whole, whatever their container promises; files that end too early are not."""
 
 import contextlib
+import importlib
 import itertools
 import logging
 import os
@@ -271,3 +272,24 @@ def test_real_cases_have_their_number_of_frames(shared_dir):
         check = check_video(shared_dir / "cases" / "files" / name)
         assert (check.code, check.num_frames) == ("ok", num_frames), name
     assert check_video(shared_dir / "cases" / "files" / "exoplayer_sample_still_photo.heic").code == "not-a-video"
+
+
+@pytest.mark.parametrize("kind", [av.error.MemoryError, av.error.BlockingIOError])
+@pytest.mark.parametrize(
+    "place", ["frame_decoding.decode_stream", "video_container.decode_stream", "video_packets.demux"]
+)
+def test_lack_of_memory_or_threads_is_no_damage_of_the_file(tmp_path, monkeypatch, kind, place):
+    path = noisy(tmp_path / "a.mp4")
+    module, name = place.split(".")
+    module = importlib.import_module(f"drl_tvr.model.{module}")
+    whole = getattr(module, name)
+
+    def exhausted(*args):
+        yield from itertools.islice(whole(*args), 5)
+        raise kind(12, "exhausted")
+
+    monkeypatch.setattr(module, name, exhausted)
+    if place == "video_container.decode_stream":
+        monkeypatch.setattr(module, "may_hold_fields", lambda stream: True)
+    with pytest.raises(kind):
+        decode_video(path, fps=None, max_frames=None, backend="pyav", allow_truncated=True)

@@ -11,7 +11,7 @@ from transformers.utils import is_av_available, is_torchcodec_usable, logging
 from .frame_index import FrameIndex
 from .pixel_buffer import PixelBuffer
 from .video_container import is_mirrored, open_video, prepare_decoder
-from .video_errors import VideoDecodeError, video_error
+from .video_errors import EXHAUSTION_ERRORS, VideoDecodeError, video_error
 from .video_orientation import upright_pixels, upright_size
 from .video_packets import decode_stream, demux
 
@@ -106,6 +106,8 @@ def decode_in_order(
                 pts.append(frame.pts)
                 if len(pts) > indices[-1]:
                     break
+        except EXHAUSTION_ERRORS:
+            raise
         except av.FFmpegError as error:
             damage = f"an error after {len(pts)} of {len(table.packets)} frames ({error.strerror})"
             cause = error
@@ -148,6 +150,8 @@ def decode_with_seeks(
                         break
                 if place <= indices[-1]:
                     return None
+        except EXHAUSTION_ERRORS:
+            raise
         except av.FFmpegError as error:
             logger.debug(f"{name}: an error after a seek ({error}): decoded in order.")
             return None

@@ -76,7 +76,9 @@ def sample_indices(
     begin, stop = to_range(start, end, duration, name) if has_range else (0.0, duration)
     if frame_times is not None and (has_range or drifts(frame_times, avg_fps, fps)):
         return shown_frames(np.asarray(frame_times), begin, stop, duration, fps, max_frames)
-    first, last = (min(int(seconds * avg_fps), num_frames - 1) for seconds in (begin, stop))
+    first, last = 0, num_frames - 1
+    if has_range:
+        first, last = (min(int(seconds * avg_fps), last) for seconds in (begin, stop))
     stride = 1 if fps is None else max(1, round(avg_fps / fps))
     return thin_out(range(first, last + 1, stride), max_frames)
 

@@ -10,7 +10,7 @@ from transformers.utils import is_av_available
 
 from .remote_file import RemoteFile
 from .video_cuts import is_cut, read_boxes
-from .video_errors import VideoDecodeError, video_error
+from .video_errors import EXHAUSTION_ERRORS, VideoDecodeError, video_error
 from .video_orientation import display_matrix
 from .video_packets import Reading, decode_stream, read_packets
 from .video_source import LocalFile, is_url, locate_video, open_container, open_source, open_video
@@ -282,6 +282,8 @@ def decode_times(source: str, name: str, index: int) -> tuple[list[tuple[int | N
                     damage = f"damage in frame {len(frames)}"
                     break
                 frames.append((frame.pts, frame.duration or 0))
+        except EXHAUSTION_ERRORS:
+            raise
         except av.FFmpegError as error:
             damage = f"an error after {len(frames)} frames ({error.strerror})"
     if not frames:

@@ -22,6 +22,10 @@ VIDEO_ERROR_CODES = (
 )
 
 
+# FFmpeg's errors for lack of memory and of threads derive from these. They say nothing about the file, so they pass.
+EXHAUSTION_ERRORS = (MemoryError, BlockingIOError)
+
+
 class VideoDecodeError(ValueError):
     """Error of a video that cannot be turned into the requested frames.
 
@@ -99,4 +103,11 @@ def video_error(code: str, name: str, found: str, expected: str) -> VideoDecodeE
     return kind(f"{name}: found {found}, expected {expected}. [{code}]", name, code)
 
 
-__all__ = ["VIDEO_ERROR_CODES", "VideoDecodeError", "VideoNotFoundError", "safe_name", "video_error"]
+__all__ = [
+    "EXHAUSTION_ERRORS",
+    "VIDEO_ERROR_CODES",
+    "VideoDecodeError",
+    "VideoNotFoundError",
+    "safe_name",
+    "video_error",
+]

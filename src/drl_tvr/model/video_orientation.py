@@ -9,6 +9,7 @@ from transformers.utils import is_av_available
 
 if is_av_available():
     import av
+    from av.sidedata.sidedata import SideDataContainer
 
 
 def display_matrix(frame: "av.VideoFrame") -> tuple[int, int, int, int]:
@@ -17,7 +18,8 @@ def display_matrix(frame: "av.VideoFrame") -> tuple[int, int, int, int]:
     A pixel at (x, y), y downwards, is shown at (a x + c y, b x + d y), up to a shift. Other angles than those of the
     eight upright orientations are taken for the nearest, and a matrix that is none for the identity.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    # `frame.side_data` would refer to the frame and the frame to it, which keeps every picture until Python collects.
+    data = SideDataContainer(frame).get("DISPLAYMATRIX")
     if data is None:
         return 1, 0, 0, 1
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from transformers.utils import is_av_available
 
-from .video_errors import video_error
+from .video_errors import EXHAUSTION_ERRORS, video_error
 
 
 if is_av_available():
@@ -125,6 +125,8 @@ def read_packets(container: "av.container.InputContainer", stream: "av.VideoStre
             reading.add(packet)
             if len(packets) > MAX_FRAMES:
                 raise video_error("bad-duration", name, "no end", f"at most {MAX_FRAMES} frames")
+    except EXHAUSTION_ERRORS:
+        raise
     except av.FFmpegError as error:
         reading.damage = f"an error after {len(packets)} frames ({error.strerror})"
     return reading

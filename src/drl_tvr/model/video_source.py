@@ -12,7 +12,7 @@ from transformers.utils import is_av_available
 
 from .remote_file import RemoteFile
 from .video_cuts import read_boxes
-from .video_errors import safe_name, video_error
+from .video_errors import EXHAUSTION_ERRORS, safe_name, video_error
 
 
 if is_av_available():
@@ -161,6 +161,8 @@ def open_container(file: LocalFile | RemoteFile, name: str) -> "av.container.Inp
     tags = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
     try:
         return av.open(file, options=options, **tags)
+    except EXHAUSTION_ERRORS:
+        raise
     except av.FFmpegError as error:
         cause = error
     # A stream without a size cannot be read again.
