@@ -146,7 +146,7 @@ class DRLTrainer(Trainer):
                 "Start one process per GPU: `accelerate launch`."
             )
         model = without_parallel(model)
-        check_parts(find_drl_model(model))
+        check_parts(model)
         check_weight_types(find_drl_model(model))
         check_processor(find_drl_model(model), processing_class)
         check_batch_size(args, train_dataset, find_drl_model(model).config)
