@@ -14,6 +14,7 @@ from drl_tvr.training.checkpointing import (
     check_fits,
     check_whole,
     last_checkpoint,
+    rotate,
     write_list,
 )
 
@@ -78,6 +79,9 @@ def test_a_damaged_file_is_named_and_what_to_delete(damage, name, folder):
     said = str(caught.value)
     expected = name if (damage, name) != (flip, "files.json") else ""  # which may be about any file, then
     assert said.startswith(str(folder / "checkpoint-16" / expected)) and ": found " in said
+    if (damage, name) in [(kind, "files.json") for kind in (Path.unlink, turn_into_a_folder, link_to_nothing)]:
+        assert "Delete" not in said and f"write_list({str(folder / 'checkpoint-16')!r})` accepts it" in said
+        return
     assert said.endswith(f" Delete checkpoint-16 to go on from {folder / 'checkpoint-12'}.")
     flip(folder / "checkpoint-12" / "optimizer.pt")
     with pytest.raises(TrainingCheckpointError, match=r" Delete checkpoint-12, checkpoint-16 to go on from .*point-8"):
@@ -87,12 +91,68 @@ def test_a_damaged_file_is_named_and_what_to_delete(damage, name, folder):
         check_complete(folder / "checkpoint-16")
 
 
-@pytest.mark.parametrize("name", ["scaler.pt", "rng_state_2.pth", "pytorch_model.bin", "adapter/adapter_config.json"])
-def test_a_file_that_the_run_did_not_write_is_refused(name, folder):
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("scaler.pt", "rng_state_2.pth", "pytorch_model.bin", "adapter/adapter_config.json", "optimizer.bin"),
+        *(
+            "model.safetensors.index.json",
+            "adapter_model.safetensors",
+            "optimizer_0/__1_0.distcp",
+            "global_step4/a.pt",
+        ),
+    ],
+)
+def test_a_file_that_the_run_did_not_write_and_would_load_is_refused(name, folder):
     (folder / "checkpoint-16" / name).parent.mkdir(exist_ok=True)
     (folder / "checkpoint-16" / name).write_text("{}")
-    with pytest.raises(TrainingCheckpointError, match=f"checkpoint-16/{name}: found a file that is not in files.json"):
+    said = (
+        f"checkpoint-16/{name}: found a file that is not in files.json, .* Remove this file; the checkpoint is whole."
+    )
+    with pytest.raises(TrainingCheckpointError, match=said):
         check_complete(folder / "checkpoint-16")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("notes.txt", "Thumbs.db", "desktop.ini", ".DS_Store", ".ipynb_checkpoints/model.safetensors", "ema.pt"),
+        *(
+            ".cache/huggingface/download/optimizer.pt.metadata",
+            "samples/clip.mp4",
+            "my optimizer.txt",
+            "ema/model.safetensors",
+        ),
+    ],
+)
+def test_a_file_that_nothing_loads_does_no_harm(name, folder):
+    (folder / "checkpoint-16" / name).parent.mkdir(exist_ok=True, parents=True)
+    (folder / "checkpoint-16" / name).write_text("of the user")
+    check_complete(folder / "checkpoint-16")
+
+
+def test_a_checkpoint_without_a_list_is_accepted_by_who_trusts_it(folder):
+    for step in (8, 12, 16):
+        (folder / f"checkpoint-{step}" / "files.json").unlink()
+    with pytest.raises(TrainingCheckpointError, match="files.json: found no file, .* if you trust"):
+        check_complete(last_checkpoint(folder))
+    write_list(last_checkpoint(folder))
+    check_complete(last_checkpoint(folder))
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_only_checkpoints_of_the_run_are_deleted(limit, folder):
+    users = [
+        *("checkpoint-0/thesis.tex", "checkpoint-2-my-backup/trainer_state.json", "checkpoint-999999/notes.txt"),
+        *("checkpoint-best/files.json", "checkpoint-08/files.json", "checkpoint-4/trainer_state.json", "checkpoint-3"),
+    ]
+    for name in users:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("{}")
+    rotate(folder, limit, None)
+    assert all((folder / name).is_file() for name in users)
+    kept = [step for step in (8, 12, 16) if (folder / f"checkpoint-{step}").exists()]
+    assert kept == [8, 12, 16][-limit:]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +168,7 @@ def test_a_folder_that_only_looks_like_a_checkpoint_is_refused(folder):
     (folder / "checkpoint-999999").mkdir()
     assert last_checkpoint(folder) == str(folder / "checkpoint-16")
     (folder / "checkpoint-999999" / "trainer_state.json").write_text("{}")
-    said = "checkpoint-999999/files.json: found no file, .* Delete checkpoint-999999 to go on from .*checkpoint-16"
+    said = "checkpoint-999999/files.json: found no file, .* move it elsewhere"
     with pytest.raises(TrainingCheckpointError, match=said):
         check_complete(last_checkpoint(folder))
 

@@ -9,6 +9,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 from transformers.training_args import OptimizerNames
 
+from drl_tvr import DRLTrainingArguments
 from drl_tvr.training.refused_options import REFUSED_ARGUMENTS, REFUSED_PARAMETERS
 
 
@@ -96,6 +97,38 @@ def test_an_optimizer_of_ones_own_has_the_three_rates(make_trainer):
     assert {group["momentum"] for group in optimizer.param_groups} == {0.5}
     with pytest.raises(ValueError, match="`optimizer_cls_and_kwargs`: found a tuple, expected None"):
         make_trainer(options=own, official_optimizer=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"fp16": True}, "`fp16`: found True, expected False on a CPU"),
+        ({"optim_args": "foo=1"}, "`optim_args`: found 'foo=1', expected None with `optim='adamw_torch"),
+        (
+            {"optim_args": "momentum=0.5", "optim": "sgd", "official_optimizer": True},
+            "expected None with `official_opt",
+        ),
+        ({"official_optimizer": True, "options": {"optimizers": (object(), None)}}, "`optimizers`: found a tuple"),
+    ],
+)
+def test_what_would_have_no_effect_beside_another_option_is_refused(fields, said, make_trainer):
+    with pytest.raises(ValueError, match=said):
+        make_trainer(**fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        *((name, (-1e-3, float("nan"), float("inf"))) for name in ("weight_decay", "max_grad_norm", "learning_rate")),
+        *((name, (0, -1)) for name in ("gradient_accumulation_steps", "per_device_train_batch_size")),
+        *((name, (0, -1)) for name in ("per_device_eval_batch_size", "gradient_cache_chunk_size")),
+        *((name, (-1, float("nan"))) for name in ("warmup_steps", "num_train_epochs", "adam_epsilon", "eval_delay")),
+    ],
+)
+def test_a_number_out_of_range_is_refused(name, values, tmp_path):
+    for value in values:
+        with pytest.raises(ValueError, match=f"`{name}`: found {value}, expected .*at least"):
+            DRLTrainingArguments(str(tmp_path), use_cpu=True, **{name: value})
 
 
 def as_table(rows) -> str:

@@ -292,6 +292,29 @@ def test_the_best_checkpoint_is_the_one_in_the_end(make_trainer, monkeypatch):
     assert kept == ["checkpoint-2", "checkpoint-4"]
 
 
+def test_files_of_the_user_neither_stop_a_run_nor_are_deleted_by_it(make_trainer, tmp_path):
+    class Notes(TrainerCallback):
+        def on_save(self, args, state, control, **kwargs):
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "notes.txt").write_text("of a callback")
+
+    saving = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    trainer = make_trainer(
+        **saving, load_best_model_at_end=True, max_steps=2, save_total_limit=1, options={"callbacks": [Notes()]}
+    )
+    folder = Path(trainer.args.output_dir)
+    users = [
+        folder / name for name in ("checkpoint-0/thesis.tex", "checkpoint-2-old/a", "checkpoint-999999/notes.txt")
+    ]
+    for file in users:
+        file.parent.mkdir(parents=True)
+        file.write_text("of the user")
+    trainer.train()
+    best = Path(trainer.state.best_model_checkpoint)
+    assert all(file.is_file() for file in [*users, best / "notes.txt"])
+    assert {path.name for path in folder.glob("checkpoint-*")} == {best.name, *(file.parent.name for file in users)}
+    make_trainer(**saving, load_best_model_at_end=True, max_steps=2).train(resume_from_checkpoint=True)
+
+
 def test_the_saved_folder_is_the_model_and_its_processor(make_trainer, splits, tmp_path):
     trainer = make_trainer()
     trainer.train()

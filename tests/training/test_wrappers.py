@@ -110,6 +110,19 @@ def test_the_official_optimizer_has_the_same_rates(make_trainer, make_tiny_model
             assert rates[id(parameter)] == (wanted_rate(name), 0.0 if name.endswith("bias") else 0.2), name
 
 
+@pytest.mark.parametrize("wrap", [WRAPPERS["compiled"], DataParallel])
+def test_a_peft_model_of_a_wrapped_model_is_refused(wrap, make_trainer, make_tiny_model):
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(target_modules=["q_proj"], r=2)
+    model = peft.get_peft_model(wrap(make_tiny_model()), config)
+    for whole in (model, WRAPPERS["compiled"](model)):
+        with pytest.raises(
+            ValueError, match=r"found a PeftModel of a model in a wrapper, .* `torch.compile\(get_peft"
+        ):
+            make_trainer(whole)
+    make_trainer(WRAPPERS["compiled"](peft.get_peft_model(make_tiny_model(), config)))
+
+
 def test_a_module_of_a_subclass_is_new(make_tiny_model, make_trainer):
     model = make_tiny_model()
     model.more = torch.nn.Linear(2, 2)

@@ -1,5 +1,6 @@
 """Training arguments with the recipe of the paper as defaults."""
 
+import math
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
@@ -7,6 +8,17 @@ from transformers.trainer_utils import HubStrategy, SchedulerType
 from transformers.training_args import OptimizerNames
 
 from ..evaluation.bootstrap import LOWER_IS_BETTER
+
+
+AT_LEAST_0 = (
+    *("learning_rate", "clip_learning_rate", "logit_scale_learning_rate", "weight_decay", "max_grad_norm"),
+    *("adam_beta1", "adam_beta2", "adam_epsilon", "warmup_steps", "num_train_epochs", "dataloader_num_workers"),
+    *("seed", "eval_delay"),
+)
+AT_LEAST_1 = (
+    *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
+    "gradient_cache_chunk_size",
+)
 
 
 @dataclass
@@ -43,17 +55,16 @@ class DRLTrainingArguments(TrainingArguments):
         logit_scale_learning_rate (`float`, *optional*, defaults to `clip_learning_rate`): Peak learning rate of the
             logarithm of the logit scale.
         official_optimizer (`bool`, *optional*, defaults to `False`): Adam without bias correction, a cosine over the
-            whole run and weight decay on all but biases, as in the official code. `optim` and `lr_scheduler_type` are
-            then ignored.
+            whole run and weight decay on all but biases, as in the official code. `optim`, `lr_scheduler_type` and
+            `lr_scheduler_kwargs` are then ignored.
         gradient_cache_chunk_size (`int`, *optional*): Pairs that a process encodes at a time. The gradient is that of
             the whole batch, but memory depends on the chunk; it costs one more forward pass of the encoders. See
             [`~training.gradient_cache.GradientCache`].
         frame_cache_dir (`str`, *optional*): Folder of the stored frames; by default in the cache of `datasets`.
 
     Raises:
-        `ValueError`: For another `hub_strategy`, a negative learning rate, a `greater_is_better` that is not the
-            metric's, a chunk size below 1, or chunks with DeepSpeed or a LOMO optimiser, which run the backward pass
-            themselves.
+        `ValueError`: For another `hub_strategy`, a number out of range, a `greater_is_better` that is not the
+            metric's, or chunks with DeepSpeed or a LOMO optimiser, which run the backward pass themselves.
     """
 
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate of the new modules."})
@@ -88,6 +99,7 @@ class DRLTrainingArguments(TrainingArguments):
 
     def __post_init__(self):
         self.check_direction()
+        self.check_numbers()
         super().__post_init__()
         if self.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY):
             # They follow `metric_for_best_model`, but take a lower one for better unless told.
@@ -96,14 +108,7 @@ class DRLTrainingArguments(TrainingArguments):
         if self.logit_scale_learning_rate is None:
             self.logit_scale_learning_rate = self.clip_learning_rate
         self.check_hub_strategy()
-        for name in ("learning_rate", "clip_learning_rate", "logit_scale_learning_rate"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"`{name}`: found {getattr(self, name)}, expected at least 0.")
         if self.gradient_cache_chunk_size is not None:
-            if self.gradient_cache_chunk_size < 1:
-                raise ValueError(
-                    f"`gradient_cache_chunk_size`: found {self.gradient_cache_chunk_size}, expected at least 1."
-                )
             if self.deepspeed_plugin is not None or self.optim in (OptimizerNames.LOMO, OptimizerNames.ADALOMO):
                 other = "DeepSpeed" if self.deepspeed_plugin is not None else f"`optim={self.optim.value!r}`"
                 raise ValueError(
@@ -114,6 +119,21 @@ class DRLTrainingArguments(TrainingArguments):
                 # The features of a chunk do not depend on the parameters that compare them, which get a gradient all
                 # the same.
                 self.ddp_find_unused_parameters = False
+
+    def check_numbers(self) -> None:
+        """Refuse numbers out of range, before anything is set up by them.
+
+        Raises:
+            `ValueError`: When one is too small, infinite or not a number; the message names the field.
+        """
+        for names, least, expected in (
+            (AT_LEAST_0, 0, "a finite number of at least 0"),
+            (AT_LEAST_1, 1, "at least 1"),
+        ):
+            for name in names:
+                found = getattr(self, name)
+                if isinstance(found, int | float) and not least <= found < math.inf:
+                    raise ValueError(f"`{name}`: found {found}, expected {expected}.")
 
     def check_direction(self) -> None:
         """Set `greater_is_better` by the metric, and refuse the direction that would keep the worst checkpoint.

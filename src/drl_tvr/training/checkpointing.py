@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import TrainerState
-from transformers.trainer_utils import sort_checkpoints
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from ..files import free_space, sync, write_whole
@@ -23,7 +22,14 @@ from ..files import free_space, sync, write_whole
 INCOMPLETE = "incomplete-checkpoint"  # folder of files that are being written or deleted, beside the checkpoints
 STATE_FILE = "trainer_state.json"  # the last file of `Trainer`
 LIST_FILE = "files.json"  # of a checkpoint, with the size and the checksum of each
-CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
+CHECKPOINT_NAME = re.compile(r"checkpoint-(0|[1-9][0-9]*)")
+# Paths in a checkpoint that `Trainer` loads when it finds them, also those that the run did not write.
+LOADED = re.compile(
+    r"(?:rng_state|optimizer|scheduler|scaler)[^/]*\.(?:pt|pth|bin)"
+    r"|(?:pytorch_)?model[^/]*\.(?:safetensors|bin|index\.json)"
+    r"|(?:[^/]+/)?adapter_(?:model|config)[^/]*\.(?:safetensors|bin|json)"
+    r"|(?:optimizer_|pytorch_model_|global_step)\w*\d/.+"
+)
 # Error texts about a file that could not be written: of safetensors and tokenizers ("os error N"), and of torch's zip
 # writer. The other libraries raise an OSError.
 NOT_WRITTEN = re.compile(r"os error \d+|PytorchStreamWriter|inline_container")
@@ -48,6 +54,11 @@ def checkpoints_in(folder: str | os.PathLike) -> list[Path]:
     return [steps[step] for step in sorted(steps, reverse=True)]
 
 
+def listed_checkpoints(folder: str | os.PathLike) -> list[Path]:
+    """Find the checkpoints of a folder with a list of their files, which a run may delete; the newest first."""
+    return [path for path in checkpoints_in(folder) if (path / LIST_FILE).is_file()]
+
+
 def last_checkpoint(folder: str | os.PathLike) -> str | None:
     """Find the checkpoint with the most steps. Training from it checks that it is whole.
 
@@ -62,20 +73,22 @@ def last_checkpoint(folder: str | os.PathLike) -> str | None:
 
 
 def files_of(checkpoint: Path) -> dict[str, Path]:
-    """Find the files of a checkpoint by their paths in it, without its list and hidden files."""
-    files = [path for path in checkpoint.rglob("*") if not path.is_dir() and not path.name.startswith(".")]
-    names = {path.relative_to(checkpoint).as_posix(): path for path in files}
-    return {name: names[name] for name in sorted(names) if name != LIST_FILE}
+    """Find the files of a checkpoint by their paths in it, without its list, hidden files and hidden folders."""
+    names = {path.relative_to(checkpoint): path for path in checkpoint.rglob("*") if not path.is_dir()}
+    shown = {name.as_posix(): path for name, path in names.items() if not any(x.startswith(".") for x in name.parts)}
+    return {name: shown[name] for name in sorted(shown) if name != LIST_FILE}
 
 
-def write_list(checkpoint: Path) -> None:
+def write_list(checkpoint: str | os.PathLike) -> None:
     """Write the list of a checkpoint's files with their sizes and checksums, by which damage is found later.
 
-    It is the last file of a checkpoint: with several processes, one calls this when all have written theirs.
+    It is the last file of a checkpoint: with several processes, one calls this when all have written theirs. A
+    checkpoint of an older version has no list; call this if you trust that it is whole.
 
     Args:
-        checkpoint (`Path`): The folder.
+        checkpoint (`str` or `os.PathLike`): The folder.
     """
+    checkpoint = Path(checkpoint)
     listed = {
         name: {"size": file.stat().st_size, "sha256": sha256(file)} for name, file in files_of(checkpoint).items()
     }
@@ -89,7 +102,7 @@ def sha256(file: Path) -> str:
 
 
 def find_damage(checkpoint: Path) -> str | None:
-    """Compare the files of a checkpoint with its list.
+    """Compare the files that the list of a checkpoint names with those that are there.
 
     Args:
         checkpoint (`Path`): The folder.
@@ -99,23 +112,20 @@ def find_damage(checkpoint: Path) -> str | None:
         they were written.
     """
     place = checkpoint / LIST_FILE
-    if not place.is_file():
-        return f"{place}: found no file, expected the list of the checkpoint's files, which is written last."
     try:
         listed = {
             name: (entry["size"], entry["sha256"])
             for name, entry in json.loads(place.read_text(encoding="utf-8")).items()
         }
         found = files_of(checkpoint)
-        for name in sorted(listed.keys() | found.keys()):
+        for name in sorted(listed):
             place = checkpoint / name
             if name not in found:
                 return f"{place}: found no file, expected the one that was written."
-            if name not in listed:
-                return f"{place}: found a file that is not in {LIST_FILE}, expected only those of the checkpoint."
             if (size := place.stat().st_size) != listed[name][0]:
                 return f"{place}: found {size} bytes, expected the {listed[name][0]} that were written."
-        for name, place in found.items():
+        for name in listed:
+            place = checkpoint / name
             if sha256(place) != listed[name][1]:
                 return f"{place}: found another content than was written, by its SHA-256."
     except OSError as error:
@@ -125,20 +135,41 @@ def find_damage(checkpoint: Path) -> str | None:
     return None
 
 
+def check_foreign(checkpoint: Path) -> None:
+    """Refuse a checkpoint with a file that the run did not write, and that would be loaded; others do no harm.
+
+    Raises:
+        `TrainingCheckpointError`: When there is such a file; the message names it.
+    """
+    listed = json.loads((checkpoint / LIST_FILE).read_text(encoding="utf-8"))
+    foreign = next((name for name in files_of(checkpoint) if name not in listed and LOADED.fullmatch(name)), None)
+    if foreign is not None:
+        raise TrainingCheckpointError(
+            f"{checkpoint / foreign}: found a file that is not in {LIST_FILE}, expected only those of the checkpoint, "
+            "because it would be loaded. Remove this file; the checkpoint is whole."
+        )
+
+
 def check_whole(checkpoint: str | os.PathLike) -> None:
-    """Refuse a checkpoint of which a file is not as it was written. All files are read, about 1 GB per second.
+    """Refuse a checkpoint of which a file is not as it was written. Listed files are read, about 1 GB per second.
 
     Args:
         checkpoint (`str` or `os.PathLike`): The folder.
 
     Raises:
-        `TrainingCheckpointError`: When a file is missing, damaged or foreign. The message names it, and what to delete
-            to go on from the newest checkpoint that is whole.
+        `TrainingCheckpointError`: When a file is missing or damaged, or one would be loaded that the run did not
+            write. The message names it, and what to do to go on from the newest checkpoint that is whole.
     """
     checkpoint = Path(checkpoint)
+    if not (checkpoint / LIST_FILE).is_file():
+        raise TrainingCheckpointError(
+            f"{checkpoint / LIST_FILE}: found no file, expected the list of the checkpoint's files, which is written "
+            f"last. Older versions wrote none: if you trust that the checkpoint is whole, "
+            f"`drl_tvr.training.checkpointing.write_list({str(checkpoint)!r})` accepts it; if not, move it elsewhere."
+        )
     damage = find_damage(checkpoint)
     if damage is None:
-        return
+        return check_foreign(checkpoint)
     others = [path for path in checkpoints_in(checkpoint.parent) if path.name != checkpoint.name]
     whole = next((path for path in others if find_damage(path) is None), None)
     newer = others[: others.index(whole)] if whole else others
@@ -162,7 +193,7 @@ def check_complete(checkpoint: str | os.PathLike) -> None:
             f"{checkpoint}: found no {STATE_FILE}, expected the folder of a complete checkpoint."
         )
     check_whole(checkpoint)
-    if not any("optim" in name for name in files_of(Path(checkpoint))):
+    if not any(LOADED.fullmatch(name) and "optim" in name for name in files_of(Path(checkpoint))):
         raise TrainingCheckpointError(
             f"{checkpoint}: found no optimizer.pt, expected the state of the optimizer. It was written with "
             "`save_only_model`, so a run cannot go on from it."
@@ -257,11 +288,11 @@ def rotate(folder: str | os.PathLike, limit: int | None, best: str | None) -> No
         limit (`int`, *optional*): Number of checkpoints to keep; `None` or 0 for all.
         best (`str`, *optional*): The best checkpoint.
     """
-    checkpoints = [Path(path) for path in sort_checkpoints(str(folder))]
+    checkpoints = listed_checkpoints(folder)
     if limit and limit > 0 and len(checkpoints) > limit:
-        kept = {checkpoints[-1], *([Path(best)] if best else [])}
+        kept = {checkpoints[0], *([Path(best)] if best else [])}
         excess = len(checkpoints) - max(limit, len(kept))
-        for checkpoint in [path for path in checkpoints if path not in kept][: max(0, excess)]:
+        for checkpoint in [path for path in reversed(checkpoints) if path not in kept][: max(0, excess)]:
             discard(checkpoint)
 
 
@@ -329,4 +360,11 @@ def what_failed(error: Exception, folder: Path) -> tuple[str, str]:
     return begun, str(error).splitlines()[0]
 
 
-__all__ = ["TrainingCheckpointError", "best_checkpoint", "check_complete", "check_resumable", "last_checkpoint"]
+__all__ = [
+    "TrainingCheckpointError",
+    "best_checkpoint",
+    "check_complete",
+    "check_resumable",
+    "last_checkpoint",
+    "write_list",
+]

@@ -60,6 +60,12 @@ REFUSED_ARGUMENTS: dict[str, tuple[tuple, str]] = {
     "hub_strategy": (("end",), "during training all of `output_dir` would be pushed, with paths of this machine"),
     "hub_always_push": ((False,), "nothing is pushed during training"),
 }
+# That read no `optim_args`.
+OPTIMIZERS_WITHOUT_ARGS = {
+    name
+    for name in OptimizerNames
+    if name.startswith(("adafactor", "adamw_torch", "adamw_bnb", "adamw_8bit", "paged_adamw", "lion", "paged_lion"))
+} - {OptimizerNames.ADAMW_TORCH_4BIT, OptimizerNames.ADAMW_TORCH_8BIT}
 
 
 def check_options(args: DRLTrainingArguments, parameters: Mapping[str, Any]) -> None:
@@ -83,8 +89,20 @@ def check_options(args: DRLTrainingArguments, parameters: Mapping[str, Any]) -> 
             found = getattr(found, "value", found)
             expected = "another one" if name == "optim" else " or ".join(map(repr, accepted))
             raise ValueError(f"`{name}`: found {found!r}, expected {expected}: {reason}.")
-    if args.official_optimizer and parameters.get("optimizer_cls_and_kwargs") is not None:
-        raise ValueError("`optimizer_cls_and_kwargs`: found a tuple, expected None with `official_optimizer`.")
+    if args.fp16 and args.device.type == "cpu":
+        raise ValueError("`fp16`: found True, expected False on a CPU, where steps would have float32: take `bf16`.")
+    own = next((name for name in ("optimizer_cls_and_kwargs", "optimizers") if is_given(parameters.get(name))), None)
+    if args.official_optimizer and own is not None:
+        raise ValueError(f"`{own}`: found a tuple, expected None with `official_optimizer`.")
+    other = "official_optimizer" if args.official_optimizer else own
+    if args.optim_args and (other is not None or args.optim in OPTIMIZERS_WITHOUT_ARGS):
+        by = f"`{other}`" if other is not None else f"`optim={args.optim.value!r}`"
+        raise ValueError(f"`optim_args`: found {args.optim_args!r}, expected None with {by}, which does not read it.")
+
+
+def is_given(parameter: Any) -> bool:
+    """Return whether an optional parameter is given; a pair of None, as `Trainer` has by default, is not."""
+    return parameter is not None and any(item is not None for item in parameter)
 
 
 __all__ = ["check_options"]

@@ -20,6 +20,7 @@ from .checkpointing import (
     INCOMPLETE,
     TrainingCheckpointError,
     check_complete,
+    checkpoints_in,
     clear_incomplete,
     discard,
     is_checkpoint,
@@ -221,7 +222,7 @@ def resume_or_start(
     return resume, False
 
 
-def step_of(checkpoint: str | None, folder: Path) -> int | None:
+def step_of(checkpoint: str | os.PathLike | None, folder: Path) -> int | None:
     """Return the step of a checkpoint of a folder, or `None` for a checkpoint elsewhere."""
     path = Path(checkpoint or "").resolve()
     name = CHECKPOINT_NAME.fullmatch(path.name)
@@ -317,11 +318,11 @@ def deciding_fields(arguments: dict, recipe: dict) -> dict[str, Any]:
 def clear_run(folder: Path, beyond: int = -1) -> None:
     """Delete what an earlier run would mix into a new one: its result, weights, and checkpoints past a step."""
     (folder / RESULT_FILE).unlink(missing_ok=True)
+    for checkpoint in checkpoints_in(folder):
+        if step_of(checkpoint, folder) > beyond:
+            discard(checkpoint)
     for path in sorted(folder.iterdir()):
-        name = CHECKPOINT_NAME.fullmatch(path.name)
-        if name and path.is_dir() and int(name[1]) > beyond:
-            discard(path)
-        elif path.suffix == ".safetensors" or is_part_of_file(path.name):
+        if path.suffix == ".safetensors" or is_part_of_file(path.name):
             path.unlink()
     clear_incomplete(folder)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, Trainer
-from transformers.trainer_utils import sort_checkpoints, speed_metrics
+from transformers.trainer_utils import speed_metrics
 
 from ..data.loading import PairDataset, RetrievalCollator, decode_split, raise_worker_error
 from ..data.records import RetrievalData
@@ -31,6 +31,7 @@ from .checkpointing import (
     clear_incomplete,
     discard,
     last_checkpoint,
+    listed_checkpoints,
     put_files_in_place,
     put_in_place,
     rotate,
@@ -126,7 +127,7 @@ class DRLTrainer(Trainer):
     1
     ```"""
 
-    _writes_aside = False  # while `Trainer` writes a checkpoint
+    _writes_aside = False  # while `Trainer` writes or deletes checkpoints
 
     def __init__(
         self,
@@ -145,7 +146,7 @@ class DRLTrainer(Trainer):
                 "Start one process per GPU: `accelerate launch`."
             )
         model = without_parallel(model)
-        check_parts(find_drl_model(model))
+        check_parts(model)
         check_weight_types(find_drl_model(model))
         check_processor(find_drl_model(model), processing_class)
         check_batch_size(args, train_dataset, find_drl_model(model).config)
@@ -514,11 +515,15 @@ class DRLTrainer(Trainer):
         if self.args.should_save:
             rotate(folder, self.args.save_total_limit, best)
             if best is not None and self.args.save_total_limit == 1:
-                for checkpoint in sort_checkpoints(folder):
+                for checkpoint in listed_checkpoints(folder):
                     if not os.path.samefile(checkpoint, best):
-                        discard(Path(checkpoint))
+                        discard(checkpoint)
             clear_incomplete(folder)
-        return super()._finalize_training(trial, num_train_samples, start_time)
+        self._writes_aside = True  # where `Trainer` finds nothing to delete: it would take any checkpoint-* folder
+        try:
+            return super()._finalize_training(trial, num_train_samples, start_time)
+        finally:
+            self._writes_aside = False
 
 
 __all__ = ["OVERRIDDEN_HOOKS", "DRLTrainer"]

@@ -44,16 +44,27 @@ def without_parallel(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-def check_parts(model: DRLModel) -> None:
-    """Refuse a model with a part in a wrapper that changes the names of its weights: `from_pretrained` needs them.
+def check_parts(model: torch.nn.Module) -> None:
+    """Refuse a model with a part in a wrapper that changes the names of its weights: loading needs them.
 
     Args:
-        model ([`DRLModel`]): The model, without what wraps all of it.
+        model (`torch.nn.Module`): A [`DRLModel`], or a module that wraps one.
 
     Raises:
-        `ValueError`: When a part is in `torch.compile` or DataParallel; the message names it.
+        `TypeError`: When it is not a DRL model.
+        `ValueError`: When a part, or the model inside a `PeftModel`, is in `torch.compile` or DataParallel; the
+            message names it.
     """
-    for name, _ in model.named_modules():
+    own = find_drl_model(model)
+    for name, module in model.named_modules():
+        last = name.rpartition(".")[2]
+        if last in ("_orig_mod", "module") and "base_model." in name and module is own:
+            raise ValueError(
+                "`model`: found a PeftModel of a model in a wrapper, expected one of the DRLModel itself, because the "
+                "adapter would be saved under other names. Wrap it last: "
+                "`torch.compile(get_peft_model(model, config))`."
+            )
+    for name, _ in own.named_modules():
         part, _, last = name.rpartition(".")
         if last in ("_orig_mod", "module"):
             raise ValueError(
