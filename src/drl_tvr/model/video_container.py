@@ -78,7 +78,7 @@ class PacketTable:
 def scan_video(source: str, name: str, allow_truncated: bool = False) -> PacketTable:
     """Read all packets, and check that the container is whole and what its header says.
 
-    Packets are decoded only where they do not tell the frames: H.264 that may have a packet for each field, a
+    Packets are decoded only where they do not show which frames there are: H.264 that may have a packet for each field, a
     transport stream with a gap, and a stream that begins amid a group of pictures.
 
     Args:
