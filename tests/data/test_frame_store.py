@@ -345,6 +345,7 @@ OTHER_CONTENTS = {
     "no notes": lambda frames, notes: ({"frames": frames}, None),
     "other notes": lambda frames, notes: ({"frames": frames}, {"clip": "{"}),
     "a list": lambda frames, notes: ({"frames": frames}, {"clip": "[]"}),
+    "another clip": lambda frames, notes: ({"frames": frames}, {"clip": notes["clip"].replace("b.mp4", "a.mp4")}),
 }
 
 

@@ -1,5 +1,6 @@
 """The index of a file: its times, where a seek saves work, and that a file is read once."""
 
+import contextlib
 import os
 from fractions import Fraction
 
@@ -75,6 +76,13 @@ def test_a_file_is_read_once_for_many_ranges_and_again_when_it_changes(tmp_path,
     write_video(path, numbered_frames(30))
     assert decode_video(path, backend="pyav")[1].total_num_frames == 30
     assert len(scanned) == 3
+    found = os.stat(path)
+    with open(path, "r+b") as file:  # the same size, and the time of the last write is put back
+        file.write(bytes(1))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    with contextlib.suppress(VideoDecodeError):
+        decode_video(path, backend="pyav")
+    assert len(scanned) == 4
     path.write_bytes(path.read_bytes()[:1000])
     for _ in range(2):
         with pytest.raises(VideoDecodeError):

@@ -58,6 +58,31 @@ class Handler(SimpleHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data[start : start + int(share * len(data))])
 
+    def answer_range(self, kind_and_name: str):
+        """Answer with 10000 bytes at most, but from another start, of a changed file, ... as the kind says."""
+        kind, name = kind_and_name.split("/")
+        with open(self.translate_path(name), "rb") as file:
+            data = file.read()
+        start = int(self.headers["Range"][6:-1])
+        if kind == "whole-later" and start:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+            return
+        shift = 0 if kind == "other-start" else start
+        size = len(data) + (kind == "other-size" and start > 0)
+        part = data[shift : shift + 10000]
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {shift}-{shift + len(part) - 1}/{size}")
+        self.send_header("Content-Length", str(len(part)))
+        if kind == "other-version":
+            self.send_header("ETag", f'"{start}"')
+        if kind == "gzip":
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        self.wfile.write(part)
+
     def answer_stream(self, name: str):
         self.send_response(200)
         self.end_headers()
@@ -296,3 +321,43 @@ def test_secrets_of_a_url_stand_nowhere(server, tmp_path, path, caplog, monkeypa
         find_target(url, tmp_path, None)
     for text in (shown, repr(check), caplog.text, str(caught.value)):
         assert "s3cret" not in text and "t0ken" not in text
+
+
+@pytest.mark.parametrize("kind", ["short", "whole-later"])
+def test_an_answer_that_is_shorter_than_the_file_is_followed_by_another_request(server, tmp_path, kind):
+    content = np.random.default_rng(0).bytes(35000)
+    (tmp_path / "a").write_bytes(content)
+    with RemoteFile(f"{server.url}/range/{kind}/a") as file:
+        assert file.read(40000) == content
+        file.seek(12000)
+        assert file.read(15000) == content[12000:27000]
+
+
+@pytest.mark.parametrize(
+    ("kind", "found"),
+    [
+        ("other-start", "instead of those from 10000 on"),
+        ("other-size", "size 35001 after size 35000"),
+        ("other-version", "ETag"),
+        ("gzip", "'gzip'"),
+    ],
+)
+def test_an_answer_that_is_not_the_rest_of_the_file_is_an_error(server, tmp_path, kind, found):
+    (tmp_path / "a").write_bytes(bytes(35000))
+    with pytest.raises(VideoDecodeError, match=found) as caught:
+        with RemoteFile(f"{server.url}/range/{kind}/a") as file:
+            file.read(35000)
+    assert caught.value.code == "network"
+
+
+@pytest.mark.parametrize("address", ["http://[bad/", "http://127.0.0.1:port/x"])
+def test_a_redirect_to_no_valid_address_is_typed(server, address):
+    assert error_of(f"{server.url}/redirect/{address}").code == "network"
+
+
+def test_only_the_time_of_the_server_counts(server, make_video, monkeypatch):
+    make_video("a.mp4", num_frames=25)
+    monkeypatch.setattr(remote_file, "TIME_LIMIT", 1.0)
+    with RemoteFile(f"{server.url}/parts/a.mp4") as file:
+        time.sleep(1.1)
+        assert file.read(file.size)

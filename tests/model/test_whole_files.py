@@ -293,3 +293,20 @@ def test_lack_of_memory_or_threads_is_no_damage_of_the_file(tmp_path, monkeypatc
         monkeypatch.setattr(module, "may_hold_fields", lambda stream: True)
     with pytest.raises(kind):
         decode_video(path, fps=None, max_frames=None, backend="pyav", allow_truncated=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [("420jpeg", 63 * 47 + 2 * 32 * 24), ("444", 3 * 63 * 47), ("mono", 63 * 47), ("mono16", 2 * 63 * 47)],
+)
+@pytest.mark.parametrize("num_frames", [1, 3])
+@pytest.mark.parametrize("line", ["FRAME", "FRAME Ip"])
+def test_a_y4m_that_ends_inside_a_picture_is_cut(tmp_path, kind, size, num_frames, line):
+    path = tmp_path / "a.y4m"
+    picture = f"{line}\n".encode() + bytes(size)
+    path.write_bytes(f"YUV4MPEG2 W63 H47 F25:1 Ip A1:1 C{kind}\n".encode() + num_frames * picture)
+    whole = path.read_bytes()
+    assert decode_video(path, backend="pyav")[1].total_num_frames == num_frames
+    for extra in (picture[:-1], picture[:100]):
+        path.write_bytes(whole + extra)
+        assert error_of(path).code == "truncated"

@@ -243,14 +243,12 @@ def decode_clips(clips: dict[Path, dict], video_processor: BaseVideoProcessor) -
         return dict.fromkeys(clips, error)
     else:
         return {}
-    errors = {}
-    for file, source in clips.items():
-        errors |= (
-            dict.fromkeys([file], next(iter(errors.values())))
-            if errors
-            else decode_clips({file: source}, video_processor)
-        )
-    return errors
+    for place, (file, source) in enumerate(clips.items()):
+        errors = decode_clips({file: source}, video_processor)
+        if errors:
+            # The clips after it are not decoded: this error ends the run.
+            return dict.fromkeys(list(clips)[place:], errors[file])
+    return {}
 
 
 def decode_to_files(clips: dict[Path, dict], video_processor: BaseVideoProcessor) -> None:

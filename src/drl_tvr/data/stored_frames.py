@@ -11,7 +11,7 @@ from safetensors.torch import save
 from transformers.utils import logging
 
 from ..files import free_space, write_whole
-from .frame_keys import to_json
+from .frame_keys import stored_file, to_json
 
 
 logger = logging.get_logger(__name__)
@@ -53,7 +53,7 @@ class StoredFrames(Sequence):
         file = self.files[index]
         try:
             with safe_open(file, framework="pt") as stored:
-                defect = None if file in self.verified else find_defect(stored)
+                defect = None if file in self.verified else find_defect(stored, file)
                 if defect is None:
                     frames = stored.get_tensor("frames")
                     if file not in self.verified and checksum(frames) != read_notes(stored)["crc32"]:
@@ -76,7 +76,7 @@ def is_whole(file: Path, warn: bool = False) -> bool:
     """Return whether a stored file is there and holds what its header says; its pixels are not read."""
     try:
         with safe_open(file, framework="pt") as stored:
-            defect = find_defect(stored)
+            defect = find_defect(stored, file)
     except FileNotFoundError:
         return False
     except SafetensorError as error:
@@ -86,16 +86,19 @@ def is_whole(file: Path, warn: bool = False) -> bool:
     return not defect
 
 
-def find_defect(stored: safe_open) -> str | None:
-    """Return what is wrong with the header of a stored file."""
+def find_defect(stored: safe_open, file: Path) -> str | None:
+    """Return what is wrong with the header of a stored file, whose name is the hash of the source in its notes."""
     if "frames" not in stored.keys():  # noqa: SIM118
         return "no frames"
     frames = stored.get_slice("frames")
     found = [frames.get_dtype(), *frames.get_shape()]
     try:
-        expected, _, _ = (read_notes(stored)[key] for key in STORE_NOTES)
-    except (ValueError, TypeError, KeyError):
+        source = read_notes(stored)
+        expected, _, _ = (source.pop(key) for key in STORE_NOTES)
+    except (ValueError, TypeError, KeyError, AttributeError):
         return "frames without the notes of a store"
+    if stored_file(file.parent.parent, source) != file:
+        return f"frames of another clip or other settings ({source.get('path')})"
     return None if found == expected else f"frames of {found} instead of {expected}"
 
 

@@ -1,6 +1,7 @@
 """Decode chosen frames of a video file, in order or after seeks that are checked; both give the same frames."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import dropwhile
@@ -119,6 +120,12 @@ def decode_in_order(
     return DecodedFrames(reader.buffer, pts, "pyav", damage, len(reader.sizes))
 
 
+def decode_all_times(source: str, name: str, index: FrameIndex, allow_truncated: bool) -> DecodedFrames:
+    """Decode a video to its end for the times of its frames, without pixels; see [`decode_in_order`]."""
+    no_frame = sys.maxsize
+    return decode_in_order(source, name, index, [no_frame], allow_truncated, None)
+
+
 def decode_with_seeks(
     source: str, name: str, index: FrameIndex, runs: list[tuple[int | None, list[int]]], prepare: Callable | None
 ) -> DecodedFrames | None:
@@ -220,4 +227,4 @@ def decode_with_torchcodec(
     return DecodedFrames(buffer, index.pts, "torchcodec")
 
 
-__all__ = ["DecodedFrames", "decode_frames", "decode_in_order"]
+__all__ = ["DecodedFrames", "decode_all_times", "decode_frames", "decode_in_order"]

@@ -85,11 +85,13 @@ def index_video(source: str, name: str, allow_truncated: bool = False) -> FrameI
     if is_url(source):
         return build_index(scan_video(source, name, allow_truncated))
     found = os.stat(source)
-    return index_file(source, name, allow_truncated, (found.st_size, found.st_mtime_ns, found.st_ino))
+    # Tools may restore the time of the last write (`cp -p`, `touch -r`), but not that of the last change.
+    identity = found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    return index_file(source, name, allow_truncated, identity)
 
 
 @lru_cache(maxsize=CACHED_FILES)
-def index_file(source: str, name: str, allow_truncated: bool, identity: tuple[int, int, int]) -> FrameIndex:
+def index_file(source: str, name: str, allow_truncated: bool, identity: tuple[int, int, int, int]) -> FrameIndex:
     """Index a local file; `identity` changes when the file does."""
     return build_index(scan_video(source, name, allow_truncated))
 

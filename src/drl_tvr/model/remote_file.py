@@ -4,6 +4,8 @@ import base64
 import http.client
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib import error, parse, request
 
 from .video_errors import VideoDecodeError, safe_name, video_error
@@ -59,7 +61,9 @@ class RemoteFile:
         self.head = b""
         self.has_ranges = True
         self.is_broken = False
-        self.began = time.monotonic()
+        self.waited = 0.0  # seconds for the server; those of the decoder do not count
+        self.end = None  # of the answer, where the server says that it is a part
+        self.version: dict[str, int | str] = {}  # what must not change from one answer to the next
         self.ask(0)
         if self.size == 0:
             raise video_error("empty", self.name, "0 bytes", "a video file")
@@ -124,27 +128,63 @@ class RemoteFile:
             token = base64.b64encode(parse.unquote_to_bytes(user)).decode()
             wanted.add_unredirected_header("Authorization", f"Basic {token}")
         try:
-            self.answer = make_opener().open(wanted, timeout=ANSWER_TIMEOUT)
+            with self.count_time():
+                self.answer = make_opener().open(wanted, timeout=ANSWER_TIMEOUT)
         except error.HTTPError as answer:
             answer.close()
             raise self.refusal(answer.code) from None
         except (OSError, http.client.HTTPException) as cause:
             raise self.fault(reason_of(cause)) from None
-        self.received = start if self.answer.status == 206 else 0
+        except ValueError:  # its text may hold the address
+            raise self.fault("a redirect to an address that is not valid") from None
+        self.check_answer(start)
+
+    def check_answer(self, start: int) -> None:
+        """Check that an answer is what was asked for, of the same file as the answers before, and note its place."""
+        headers = self.answer.headers
+        encoding = headers.get("Content-Encoding", "identity")
+        if encoding.strip().lower() not in ("", "identity"):
+            raise self.fault(f"an answer in the encoding {encoding!r}, which was not asked for")
         self.has_ranges = self.answer.status == 206
-        stated = re.search(r"/(\d+)$", self.answer.headers.get("Content-Range", ""))
-        length = stated[1] if stated else self.answer.headers.get("Content-Length")
-        if self.size is None and length is not None and length.isdigit():
-            self.size = int(length)
+        self.received, self.end, length = 0, None, headers.get("Content-Length")
+        if self.has_ranges:
+            part = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", headers.get("Content-Range", "").strip())
+            if part is None or int(part[1]) != start or int(part[2]) < start:
+                raise self.fault(f"the bytes {headers.get('Content-Range')!r} instead of those from {start} on")
+            self.received, self.end, length = start, int(part[2]) + 1, part[3]
+        stated = {
+            "size": int(length) if length is not None and length.isdigit() else None,
+            "ETag": headers.get("ETag"),
+            "Last-Modified": headers.get("Last-Modified"),
+        }
+        for key, value in stated.items():
+            if value is not None and self.version.setdefault(key, value) != value:
+                raise self.fault(f"{key} {value} after {key} {self.version[key]}: the file changed meanwhile")
+        self.size = self.version.get("size")
+
+    @contextmanager
+    def count_time(self) -> Iterator[None]:
+        """Add the time of a block to that of waiting for the server."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.waited += time.monotonic() - began
 
     def receive(self, size: int) -> bytes:
         """Receive some of the next bytes, at most `size`; none at the end."""
-        spent = time.monotonic() - self.began
-        if spent > TIME_LIMIT + (self.size or 0) / SLOWEST_RATE:
+        if self.received == self.end and self.size is not None and self.end < self.size:
+            end = self.end  # before that of the file, as the server said
+            self.ask(end)
+            self.go_to(end)
+        if self.waited > TIME_LIMIT + (self.size or 0) / SLOWEST_RATE:
             ranges = "" if self.has_ranges else "; the server has no Range requests"
-            raise self.fault(f"no end after {spent:.0f} s ({self.received} bytes of {self.size or 'unknown'}{ranges})")
+            raise self.fault(
+                f"no end after {self.waited:.0f} s ({self.received} bytes of {self.size or 'unknown'}{ranges})"
+            )
         try:
-            part = self.answer.read1(size)
+            with self.count_time():
+                part = self.answer.read1(size)
         except (OSError, http.client.HTTPException) as cause:
             raise self.fault(f"{reason_of(cause)} after {self.received} bytes") from None
         if self.received == len(self.head) < HEAD_SIZE:

@@ -79,8 +79,8 @@ class PacketTable:
 def scan_video(source: str, name: str, allow_truncated: bool = False) -> PacketTable:
     """Read all packets, and check that the container is whole and what its header says.
 
-    Packets are decoded only where they do not tell the frames: H.264 that may have a packet for each field, a
-    transport stream with a gap, and a stream that begins amid a group of pictures.
+    Packets are decoded only where they do not show which frames there are: in H.264 that may have a packet for each
+    field, in a transport stream with a gap, and in a stream that begins amid a group of pictures.
 
     Args:
         source (`str`): Result of [`locate_video`].

@@ -17,7 +17,7 @@ SEGMENT, CLUSTER = b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"
 def is_cut(container: "av.container.InputContainer", stream: "av.VideoStream", file: BinaryIO, last: int) -> bool:
     """Return whether a file ends in the middle of a packet, or its index points beyond its end.
 
-    Only MP4, Matroska, FLV and GIF are looked at. FFmpeg itself marks a packet that is cut in most other formats.
+    Only MP4, Matroska, FLV, GIF and Y4M are looked at. FFmpeg itself marks a packet that is cut in most other formats.
 
     Args:
         container (`av.container.InputContainer`): The container, read to its end.
@@ -35,6 +35,8 @@ def is_cut(container: "av.container.InputContainer", stream: "av.VideoStream", f
         return any(at >= file.size for at in clusters) or ends_inside_element(file, max(clusters, default=0))
     if container.format.name == "gif":
         return ends_inside_block(file, last)
+    if container.format.name == "yuv4mpegpipe":
+        return goes_on_after_picture(stream, file, last)
     return container.format.name == "flv" and ends_inside_tag(file, last)
 
 
@@ -113,6 +115,14 @@ def ends_inside_block(file: BinaryIO, at: int) -> bool:
         else:
             return True
     return at > file.size
+
+
+def goes_on_after_picture(stream: "av.VideoStream", file: BinaryIO, at: int) -> bool:
+    """Return whether another picture begins after the last whole one of a Y4M, whose bytes are at `at`."""
+    planes = stream.codec_context.format.components
+    size = sum(plane.width * plane.height * -(-plane.bits // 8) for plane in planes)
+    file.seek(at + size)
+    return b"FRAME".startswith(file.read(5) or b"-")
 
 
 def palette_size(flags: bytes) -> int:

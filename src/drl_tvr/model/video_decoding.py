@@ -5,7 +5,6 @@ usable, PyAV otherwise. Both give the same frames.
 """
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -14,7 +13,7 @@ import torch
 from transformers.utils import is_torchcodec_usable, logging, requires_backends
 from transformers.video_utils import VideoMetadata
 
-from .frame_decoding import decode_frames, decode_in_order
+from .frame_decoding import decode_all_times, decode_frames, decode_in_order
 from .frame_index import FrameIndex, frame_times, index_video
 from .frame_sampling import sample_indices
 from .video_container import locate_video
@@ -136,7 +135,8 @@ def read_video(
     or before what its index lists is found whichever frames are selected, and a header that states more than there is
     is the metadata's `suspicion`. Four defects are not found: damage inside frames after the last selected one, or in
     frames that were skipped, damage that the decoder conceals, and a cut in a format that marks none (MPEG-TS,
-    MPEG-PS, ASF, MXF, Ogg, raw HEVC).
+    MPEG-PS, ASF, MXF, Ogg, IVF, RealMedia, SWF, raw H.264, HEVC, MPEG-1, MPEG-2 and OBU), or in an AVI within its last
+    second.
 
     Args:
         path (`str` or `os.PathLike`): A local file, or an http(s) URL that is read without a download.
@@ -199,8 +199,8 @@ def read_clips(
     decoded = decode_frames(source, name, index, indices, has_torchcodec, allow_truncated, prepare)
     if decoded.buffer.count < len(indices) or not index.lists(decoded.pts):
         if decoded.buffer.count == len(indices):
-            # Packets are not frames here, so decode to the end: no frame has this number.
-            decoded = decode_in_order(source, name, index, [sys.maxsize], allow_truncated, prepare)
+            # Packets are not frames here.
+            decoded = decode_all_times(source, name, index, allow_truncated)
         if decoded.damage is None and len(decoded.pts) != len(table.packets):
             found = f"found {len(decoded.pts)} frames in {len(table.packets)} packets"
             logger.warning(f"{name}: {found}; the frames are sampled.")
