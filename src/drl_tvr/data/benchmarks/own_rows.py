@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import BenchmarkError, brief, is_unicode
-from .columns import SPLIT_NAMES, SplitWatch, check_unclear, find_columns, has_main_columns
+from .columns import SPLIT_NAMES, SplitWatch, check_unclear, check_values, field_like, find_columns, has_main_columns
 from .safe_paths import SafePaths
 from .text_files import iterate_csv, iterate_json
 
@@ -53,6 +53,7 @@ def read_rows(file: Path, paths: SafePaths, base: str | os.PathLike, of_file: st
     """
     folder = os.path.abspath(base)
     columns_of: dict[tuple[str, ...], dict[str, str]] = {}
+    likes: dict[tuple[str, ...], dict[str, str]] = {}
     watch = None
     for number, row in enumerate(read_records(file), start=1):
         where = f"{file}, row {number}"
@@ -61,7 +62,10 @@ def read_rows(file: Path, paths: SafePaths, base: str | os.PathLike, of_file: st
         names = tuple(row)
         if names not in columns_of:
             columns_of[names] = find_columns(names, str(file) if number == 1 else where)
+            others = (name for name in names if name not in columns_of[names].values())
+            likes[names] = {name: field for name in others if (field := field_like(name, columns_of[names]))}
         columns = columns_of[names]
+        check_values(row, likes[names], columns, where if number > 1 else str(file))
         watch = watch or SplitWatch(columns)
         watch.see(row)
         yield read_row(row, columns, paths, folder, of_file, where)
