@@ -169,6 +169,20 @@ def test_a_column_of_splits_under_any_name_is_said(column, tmp_path):
     assert len(load(tmp_path, f"video,caption,{column}\na.mp4,x,train\nb.mp4,x,dog\n")) == 2
 
 
+@pytest.mark.parametrize("values", ["train,,test", "train,unused,test", "train_9k,test_1k", "train,public_test"])
+def test_an_odd_value_does_not_hide_a_split(values, tmp_path):
+    rows = [f"{letter}.mp4,x,{value}\n" for letter, value in zip("abc", values.split(","), strict=False)]
+    with pytest.raises(BenchmarkError, match="my.csv: found 'mode' .*, expected 'split'"):
+        load(tmp_path, "video,caption,mode\n" + "".join(rows))
+
+
+def test_a_split_that_the_first_row_lacks_is_said(tmp_path):
+    rows = [{"video": f"{letter}.mp4", "caption": "x"} for letter in "abc"]
+    rows[1]["mode"], rows[2]["mode"] = "train", "test"
+    with pytest.raises(BenchmarkError, match="my.json: found 'mode' .*, expected 'split'"):
+        load(tmp_path, json.dumps(rows), "my.json")
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [

@@ -234,7 +234,7 @@ def is_misspelt(name: str, field: str) -> bool:
 
 
 class SplitWatch:
-    """Watch for a column without a known name whose values are all names of splits.
+    """Watch for a column without a known name in which both a name of training and one of testing occur.
 
     Args:
         found (`dict[str, str]`): The columns of the fields.
@@ -243,14 +243,22 @@ class SplitWatch:
     def __init__(self, found: dict[str, str]):
         self.ours = set(found.values())
         self.is_needed = "split" not in found
-        self.could_be: set[str] | None = None
+        self.seen: dict[str, set[str]] = {}
 
     def see(self, row: dict) -> None:
-        """Note the values of a row."""
-        if not self.is_needed or self.could_be == set():
-            return
-        candidates = row.keys() - self.ours if self.could_be is None else self.could_be
-        self.could_be = {column for column in candidates if str(row.get(column)).strip().lower() in SPLIT_NAMES}
+        """Note the names of splits in a row; `train_9k` and `public_test` are such."""
+        for column, value in row.items() if self.is_needed else ():
+            # A text of more words is a caption or a title.
+            if column in self.ours or not isinstance(value, str) or len(words := words_of(value)) > 2:
+                continue
+            names = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
+            if names:
+                self.seen.setdefault(column, set()).update(names)
+
+    @property
+    def could_be(self) -> list[str]:
+        """Columns that could be the split: not all of their rows are of one."""
+        return sorted(column for column, names in self.seen.items() if len(names) > 1)
 
 
 __all__ = [

@@ -71,7 +71,7 @@ def read_rows(file: Path, paths: SafePaths, base: str | os.PathLike, of_file: st
         yield read_row(row, columns, paths, folder, of_file, where)
     if watch is None:
         raise BenchmarkError(f"{file}: found [], expected rows with a video and a caption.")
-    check_unclear(dict.fromkeys(sorted(watch.could_be or ()), "split"), str(file))
+    check_unclear(dict.fromkeys(watch.could_be, "split"), str(file))
 
 
 def has_videos_and_captions(file: Path) -> bool:
