@@ -58,9 +58,27 @@ def test_a_row_of_a_csv_that_is_not_whole_is_named(rows, said, tmp_path):
         load(tmp_path, f"video,caption\na.mp4,a cat\n{rows}")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'caption,video\n"hello,a.mp4\ntv of 12",b.mp4\n',
+        'video,caption,split\na.mp4,"hello,test\nb.mp4,tv of 12",test\nc.mp4,x,test\n',
+        'video,caption\na,"hello\nb,x\nc,tv of 12"',
+    ],
+)
+def test_a_mark_that_takes_rows_is_refused(text, tmp_path):
+    with pytest.raises(BenchmarkError, match="what looks like several rows"):
+        load(tmp_path, text)
+
+
+def test_a_mark_of_a_tsv_that_takes_rows_is_a_letter(tmp_path):
+    text = 'caption\tvideo\n"hello\ta.mp4\ntv of 12"\tb.mp4\nx\tc.mp4'
+    assert load(tmp_path, text, "my.tsv") == [("a.mp4", '"hello'), ("b.mp4", 'tv of 12"'), ("c.mp4", "x")]
+
+
 def test_a_caption_of_two_lines_in_marks_is_one_caption(tmp_path):
-    text = 'video,caption\na.mp4,"one, ""two""\nthree, four"\nb.mp4,x\n'
-    assert load(tmp_path, text) == [("a.mp4", 'one, "two" three, four'), ("b.mp4", "x")]
+    text = 'video,caption\na.mp4,"one, ""two""\nthree, four, five"\nb.mp4,x\n'
+    assert load(tmp_path, text) == [("a.mp4", 'one, "two" three, four, five'), ("b.mp4", "x")]
 
 
 # Encodings and line ends.
