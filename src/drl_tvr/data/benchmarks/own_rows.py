@@ -17,8 +17,8 @@ from .text_files import iterate_csv, iterate_json
 
 # Python's `float` also takes `1_0`, `nan` and the digits of all scripts.
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-# Beginning of several texts as Python, NumPy and JSON write them: `['a', 'b']`, `{"a": "b"}`, `array(['a', 'b'])`.
-SEVERAL = re.compile(r"(?:\w+\()?[\[{]\s*[\"']")
+# Beginning of several texts as Python, NumPy, JSON and R write them: `['a', 'b']`, `{"a": "b"}`, `c("a", "b")`.
+SEVERAL = re.compile(r"\w*\(?[\[{]\s*(?:u?[\"']|nan\b)|(?:c|list)\(\s*[\"']")
 WHOLE = (None, None)  # start and end of a whole file
 Times = tuple[float | None, float | None]
 
@@ -166,9 +166,10 @@ def list_in_text(text: str, where: str) -> list[Any] | None:
                 found = read(text)
             except (ValueError, SyntaxError, RecursionError, MemoryError):
                 continue
-            if isinstance(found, list | tuple):
+            # `[1]` is a footnote.
+            if isinstance(found, list | tuple) and (not found or any(isinstance(item, str | list) for item in found)):
                 return list(found)
-    if SEVERAL.match(text) and text.endswith(("]", "}", ")")):
+    if SEVERAL.match(text):
         raise BenchmarkError(
             f"{where}: found {brief(text)}, expected a caption, or a list of captions as JSON or Python writes it."
         )
