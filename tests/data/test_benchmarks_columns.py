@@ -3,10 +3,63 @@
 import pytest
 
 from drl_tvr import BenchmarkError
-from drl_tvr.data.benchmarks.columns import find_columns
+from drl_tvr.data.benchmarks.columns import check_values, field_like
+from drl_tvr.data.benchmarks.columns import find_columns as find_names
 
 
 MAIN = ["video", "caption"]
+
+
+def find_columns(names, where, value="1.5"):
+    """The columns of the fields, where every other column holds a value."""
+    found = find_names(names, where)
+    others = [name for name in names if name not in found.values()]
+    like = {name: field for name in others if (field := field_like(name, found))}
+    check_values(dict.fromkeys(others, value), like, found, where)
+    return found
+
+
+@pytest.mark.parametrize(
+    "name",
+    """from_sec to_sec from_time to_time fromTime time_from time_to in_sec out_sec in_time out_time inTime time_in
+    time_out t_in t_out since_s until_s tmin tmax time_min time_max stime etime first_sec last_sec startend
+    action_start start_second_in_video StartMs stopped_at starttime_sec trim_start""".split(),
+)
+def test_a_name_of_words_of_time_is_refused(name):
+    with pytest.raises(BenchmarkError, match="my.csv: found .*, expected '(start|end)' of a segment"):
+        find_columns([*MAIN, name], "my.csv")
+
+
+@pytest.mark.parametrize("value", [[1, 2], "[1.5, 2]", "1-2", "00:01 --> 00:02", {"start": 1, "end": 2}])
+@pytest.mark.parametrize(
+    "name",
+    "segment_timestamps segment_time seg_range moment_times frame_range bounds trim clip timestamps window".split(),
+)
+def test_a_column_with_two_times_is_refused(name, value):
+    with pytest.raises(BenchmarkError, match="expected 'start' and 'end' of a segment"):
+        find_columns([*MAIN, name], "my.csv", value)
+
+
+def test_a_mapping_with_times_is_refused():
+    with pytest.raises(BenchmarkError, match="found 'meta'"):
+        find_columns([*MAIN, "meta"], "my.json", {"start": 1, "end": 2})
+
+
+@pytest.mark.parametrize(
+    ("names", "value"),
+    [
+        ("end_user,stop words,stop_reason,start_year,start date,starting_price,fold_change,split_seed,subset_id", "3"),
+        ("id,title,url,fps,duration,height,num_frames,source,category,clip,is_finished,size,sender,weekend", "3"),
+        ("time,timestamp,start_time,end", "2019-04-01 12:00"),
+        ("time,timestamp", "1556712000"),
+        ("st,ed,te,start,time,in,to", "a text"),
+        ("finished,stop", True),
+        ("resolution,size", [640, 480]),
+    ],
+)
+def test_what_cannot_be_seconds_is_left_alone(names, value):
+    for name in names.split(","):
+        assert set(MAIN) <= set(find_columns([*MAIN, name], "my.csv", value)), name
 
 
 @pytest.mark.parametrize("name", ["start", "Start", "START ", " start", "\ufeffstart"])

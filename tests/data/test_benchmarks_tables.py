@@ -58,9 +58,27 @@ def test_a_row_of_a_csv_that_is_not_whole_is_named(rows, said, tmp_path):
         load(tmp_path, f"video,caption\na.mp4,a cat\n{rows}")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'caption,video\n"hello,a.mp4\ntv of 12",b.mp4\n',
+        'video,caption,split\na.mp4,"hello,test\nb.mp4,tv of 12",test\nc.mp4,x,test\n',
+        'video,caption\na,"hello\nb,x\nc,tv of 12"',
+    ],
+)
+def test_a_mark_that_takes_rows_is_refused(text, tmp_path):
+    with pytest.raises(BenchmarkError, match="what looks like several rows"):
+        load(tmp_path, text)
+
+
+def test_a_mark_of_a_tsv_that_takes_rows_is_a_letter(tmp_path):
+    text = 'caption\tvideo\n"hello\ta.mp4\ntv of 12"\tb.mp4\nx\tc.mp4'
+    assert load(tmp_path, text, "my.tsv") == [("a.mp4", '"hello'), ("b.mp4", 'tv of 12"'), ("c.mp4", "x")]
+
+
 def test_a_caption_of_two_lines_in_marks_is_one_caption(tmp_path):
-    text = 'video,caption\na.mp4,"one, ""two""\nthree, four"\nb.mp4,x\n'
-    assert load(tmp_path, text) == [("a.mp4", 'one, "two" three, four'), ("b.mp4", "x")]
+    text = 'video,caption\na.mp4,"one, ""two""\nthree, four, five"\nb.mp4,x\n'
+    assert load(tmp_path, text) == [("a.mp4", 'one, "two" three, four, five'), ("b.mp4", "x")]
 
 
 # Encodings and line ends.
@@ -116,6 +134,7 @@ def test_commas_in_a_tsv_are_said(tmp_path):
         (str(("a", "b")), ["a", "b"]),
         ("[music] a man sings", ["[music] a man sings"]),
         ("[music]", ["[music]"]),
+        ("[1]", ["[1]"]),
         ("(laughs) a man", ["(laughs) a man"]),
         ('("hi")', ['("hi")']),
         ("[" * 1000, ["[" * 1000]),
@@ -136,6 +155,10 @@ def test_a_list_in_a_cell_is_its_captions(cell, captions, tmp_path):
         "[]",
         "[['a']]",
         "{'a', 'b'}",
+        'c(""a"", ""b"")',
+        "list('a', 'b')",
+        "[nan, 'a dog']",
+        "['a cat', 'a d",
         "array(['a', 'b'], dtype=object)",
         "['" + "]," * 50000 + "]",
     ],
@@ -167,6 +190,20 @@ def test_a_column_of_splits_under_any_name_is_said(column, tmp_path):
     with pytest.raises(BenchmarkError, match=f"my.csv: found '{column}' .*, expected 'split'"):
         load(tmp_path, f"video,caption,{column}\na.mp4,x,train\nb.mp4,x,Test\n")
     assert len(load(tmp_path, f"video,caption,{column}\na.mp4,x,train\nb.mp4,x,dog\n")) == 2
+
+
+@pytest.mark.parametrize("values", ["train,,test", "train,unused,test", "train_9k,test_1k", "train,public_test"])
+def test_an_odd_value_does_not_hide_a_split(values, tmp_path):
+    rows = [f"{letter}.mp4,x,{value}\n" for letter, value in zip("abc", values.split(","), strict=False)]
+    with pytest.raises(BenchmarkError, match="my.csv: found 'mode' .*, expected 'split'"):
+        load(tmp_path, "video,caption,mode\n" + "".join(rows))
+
+
+def test_a_split_that_the_first_row_lacks_is_said(tmp_path):
+    rows = [{"video": f"{letter}.mp4", "caption": "x"} for letter in "abc"]
+    rows[1]["mode"], rows[2]["mode"] = "train", "test"
+    with pytest.raises(BenchmarkError, match="my.json: found 'mode' .*, expected 'split'"):
+        load(tmp_path, json.dumps(rows), "my.json")
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,29 @@ def test_captions_of_one_video_are_one_sign():
     assert difference.p_value == 0.125
 
 
+@pytest.mark.parametrize("changes", [[5, -1, -1, -1], [3, 3, -2, 1, 0, -5, 4], [2, 2, 2, 1, 1], [0, 0]])
+def test_the_sizes_of_the_changes_count(changes):
+    signs = np.array(list(itertools.product([-1, 1], repeat=len(changes))))
+    wanted = np.mean(abs(signs @ changes) >= abs(sum(changes)))
+    assert exact_p_value("t2v_R@1", np.array(changes, dtype=float)) == pytest.approx(wanted)
+
+
+def test_few_large_and_many_small_changes_agree_with_the_difference():
+    """5 captions of 20 videos more, 1 of 40 videos less: more videos are worse, and more captions are better."""
+    first, second = np.full((200, 5), 2.0), np.full((200, 5), 2.0)
+    second[:20], first[20:60, 0] = 1, 1
+    found = paired_differences({"t2v": first.ravel()}, {"t2v": second.ravel()}, np.arange(1000) // 5)["t2v_R@1"]
+    assert found.difference == pytest.approx(6) and found.better == "second"
+    assert found.p_value == pytest.approx(exact_p_value("t2v_R@1", np.array([5] * 20 + [-1] * 40)))
+
+
+def test_captions_that_agree_are_no_false_positives():
+    """Equally good models, whose 3 captions of a video change together."""
+    rng = np.random.default_rng(0)
+    changes = rng.integers(0, 4, (400, 60)) * rng.choice([-1, 1], (400, 60))
+    assert np.mean([exact_p_value("t2v_R@1", of) < 0.05 for of in changes]) < 0.08
+
+
 def test_thousands_of_differing_videos_have_a_p_value():
     assert exact_p_value("t2v_R@1", np.array([1] * 20_500 + [-1] * 19_500)) == pytest.approx(5.8e-7, rel=0.02)
     assert exact_p_value("t2v_R@1", np.zeros(3)) == 1

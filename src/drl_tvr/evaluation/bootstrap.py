@@ -247,10 +247,11 @@ def draw_metrics(
 
 
 def exact_p_value(metric: str, change_of_video: np.ndarray) -> float:
-    """Compute the p-value of an exact two-sided sign test over the videos that two models differ on.
+    """Compute the p-value of an exact two-sided sign-flip test over the videos that two models differ on.
 
-    With one caption per video this is McNemar's exact test for R@K. A mean or a median of ranks is not a matter of
-    signs alone: its p-value is the smallest that so many signs can have.
+    Were the models equally good, each video's change could as well have the other sign. For R@K the p-value is the
+    share of all signs whose sum is as far from 0; with one caption per video this is McNemar's exact test. A mean or a
+    median of ranks is no sum of hits: its p-value is the smallest that so many signs can have.
 
     Args:
         metric (`str`): Name of the metric.
@@ -269,14 +270,27 @@ def exact_p_value(metric: str, change_of_video: np.ndarray) -> float:
     >>> exact_p_value("t2v_R@1", np.array([1, 1, 1, 1, 0, 0, 0]))  # 4 videos better, none worse
     0.125
     ```"""
-    better, worse = int((change_of_video > 0).sum()), int((change_of_video < 0).sum())
-    num_differing = better + worse
-    fewer = 0 if metric.endswith(LOWER_IS_BETTER) else min(better, worse)
-    term = ways = 1  # the number of ways to have 0, 1, ... of the rarer sign, and their sum
-    for count in range(fewer):
-        term = term * (num_differing - count) // (count + 1)
-        ways += term
-    return min(1.0, 2 * ways / 2**num_differing)
+    changes = change_of_video[change_of_video != 0]
+    if metric.endswith(LOWER_IS_BETTER):
+        return min(1.0, 2 * 0.5 ** len(changes))
+    # Probability of each sum of the changes that are made positive, 0 to `total`; `2 * sum - total` is the signed sum.
+    probability = np.ones(1)
+    sizes, counts = np.unique(np.abs(changes).astype(np.int64), return_counts=True)
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        spread = np.zeros(size * count + 1)
+        spread[::size] = fair_coins(count)
+        probability = np.convolve(probability, spread)
+    total = len(probability) - 1
+    is_as_far = np.abs(2 * np.arange(total + 1) - total) >= abs(int(changes.sum()))
+    return min(1.0, float(probability[is_as_far].sum()))
+
+
+def fair_coins(count: int) -> np.ndarray:
+    """Return the probabilities of 0 to `count` heads among as many fair coins."""
+    if count < 2:
+        return np.full(count + 1, 0.5**count)
+    half = fair_coins(count // 2)
+    return np.convolve(np.convolve(half, half), fair_coins(count % 2))
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
+from typing import Any
 
 from ..errors import BenchmarkError
 
@@ -27,30 +28,54 @@ SPLIT_NAMES = {
     **dict.fromkeys(("validation", "valid", "val", "validate", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
-BEFORE = "(?:t|time|ts|clip|video|seg|segment|shot|event|frame)?"
-AFTER = "(?:t|ts|time|times|timestamp|timecode|s|sec|secs|second|seconds|ms|frame|frames|offset|pos|position)?"
-# A column could be a field when its name, or a word in it, is one of these,
-WORDS = {
-    "start": re.compile(f"{BEFORE}(?:start|begin|onset)(?:s|ed|ing|ning)?{AFTER}"),
-    "end": re.compile(f"{BEFORE}(?:end|stop|finish)(?:s|ed|ing)?{AFTER}"),
-    "split": re.compile("splits?|subsets?|partitions?|folds?"),
-}
-# or when its name is one of these.
-SPLIT = "(?:train|training|val|validation|test|testing|dev)"
-NAMES = {
-    "start": re.compile("from|since|(?:tc|timecode|cut|mark)?in(?:point)?|ss|st|ts|t0|offset|first(?:frame|second)"),
-    "end": re.compile("to|until|till|(?:tc|timecode|cut|mark)?out(?:point)?|te|et|ed|t1|last(?:frame|second)"),
-    "split": re.compile(
-        f"(?:data|dataset|video|clip)?(?:split|subset)(?:name|type)?|(?:video|clip)?set(?:name|type)?|phase|usage|"
-        f"(?:is|in)?{SPLIT}+(?:set)?"
-    ),
-}
-# Names of a column with start and end in one cell, and of one that says the end by the length.
-RANGE = re.compile(
-    "(?:clip|video|shot|event|temporal|time|relevant|gt)?"
-    "(?:timestamps?|times?|timecodes?|spans?|segments?|intervals?|ranges?|windows?|moments?)"
+# Words of a name are joined by `_` here: `clipStart (s)` is `clip_start_s`.
+UNIT = (
+    "(?:time|timestamp|timecode|stamp|tc|ts|t|secs?|seconds?|msec|millis|ms|us|ns|pts|hms|frame|offset|pos|position|"
+    "point|idx|mark|cut)"
 )
-LENGTH = re.compile("(?:clip|seg|segment|shot|event)?(?:duration|length|len|dur)(?:s|sec|secs|seconds|ms)?")
+PLACE = f"(?:{UNIT}|clip|video|seg|segment|shot|event|moment|trim|at|in)"
+STARTS = "(?:start|begin|onset)(?:s|ed|ing|ning)?"
+ENDS = "(?:end|stop|finish)(?:s|ed|ing|ped|ping)?"
+
+
+def words_like(strong: str, weak: str, loose: str, letter: str) -> re.Pattern:
+    """Return the pattern of names with a strong word anywhere, a weak word, or a loose word beside a unit."""
+    after = f"(?:_?(?:{PLACE}|{STARTS}|{ENDS})|_s)*"
+    # What follows the word must be of time as well: a `starting_price` or an `end_user` is not a time.
+    return re.compile(
+        f"(?!(?:is|has|was)_)(?:.+_)?(?:{PLACE}_?)*(?:{strong}){after}|(?:{PLACE}_?)*(?:{weak})(?:_?{UNIT}|_s)*|"
+        f"(?:{loose})(?:_?{UNIT})+(?:_s)?|(?:{UNIT}_?)+(?:{loose})|{letter}_?time|(?:seg|t|ts)_{letter}"
+    )
+
+
+TIMES = {
+    "start": words_like(STARTS, "from|since|in|ss|st|offset", "first|min", "s"),
+    "end": words_like(ENDS, "to|until|till|out|te|et|ed", "last|max", "e"),
+}
+RANGE = re.compile(
+    f"(?:(?:{PLACE}|temporal|relevant|gt)s?_?)*"
+    "(?:timestamps?|times?|timecodes?|spans?|segments?|intervals?|ranges?|windows?|moments?)(?:_?times?)?"
+)
+PAIR = re.compile(
+    f"(?:(?:{PLACE}|temporal|relevant|gt)s?_?)*(?:bounds?|boundary|boundaries|trim|clip|cuts?)?(?:_?times?)?"
+)
+LENGTH = re.compile(
+    "(?:num_)?(?:(?:clip|seg|segment|shot|event)_?)?(?:duration|length|len|dur|seconds)(?:_?(?:secs?|seconds|ms)|_?s)?"
+)
+SPLIT = "(?:train|training|val|validation|test|testing|dev)"
+SPLITS = re.compile(
+    "(?:.+_)?(?:splits?|subsets?|partitions?|folds?)(?:_?(?:name|type))?|(?:data|dataset|video|clip)(?:split|subset)|"
+    f"(?:(?:video|clip)_?)?set(?:_?(?:name|type))?|phase|usage|(?:(?:is|in)_?)?(?:{SPLIT}(?:_?or_?|_)?)+(?:_?(?:set|flag))?"
+)
+# A time in a cell: a number below any date's, or hours, minutes and seconds.
+TIME = r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+|\d+(?::\d+){1,3}(?:[.,]\d+)?"
+ONE_TIME = re.compile(rf"[+-]?(?:{TIME})\s*(?:s|secs?|seconds?|ms)?", re.ASCII | re.IGNORECASE)
+TWO_TIMES = re.compile(
+    rf"\[[\[(]*\s*(?:{TIME})\s*[,\s]\s*(?:{TIME})\s*(?:[\])].*)|"
+    rf"[({{]?\s*(?:{TIME})s?\s*(?:,|;|-+>?|to|\s|–)\s*(?:{TIME})s?\s*[)}}]?",
+    re.ASCII | re.IGNORECASE,
+)
+MAX_TIME = 10**9  # seconds since 1970 are more
 MAX_NAMED, MAX_LENGTH = 20, 100  # columns in a message, and characters of their names
 
 
@@ -65,8 +90,8 @@ def find_columns(columns: Sequence[str], where: str) -> dict[str, str]:
         `dict[str, str]`: Name of the column of each field that has one; of `video` and `caption` in any case.
 
     Raises:
-        `BenchmarkError`: When there is no column for the videos or the captions, when two columns are for one field,
-            or when a column could be a field that has no column.
+        `BenchmarkError`: When there is no column for the videos or the captions, or when two columns are for one
+            field.
 
     Example:
 
@@ -98,8 +123,6 @@ def find_columns(columns: Sequence[str], where: str) -> dict[str, str]:
                 f"{where}: found the columns {shown}{more}, expected a column {names[0]!r} (or "
                 f"{', '.join(names[1:])})."
             )
-    like = {column: field_like(column, found) for column in columns if column not in found.values()}
-    check_unclear({column: field for column, field in like.items() if field is not None}, where)
     return found
 
 
@@ -110,20 +133,67 @@ def has_main_columns(columns: Iterable[str]) -> bool:
 
 
 def field_like(column: str, found: dict[str, str]) -> str | None:
-    """Return the field without a column that a column could be, `"range"` for start and end in one, or `None`."""
-    name, words = plain_name(column), words_of(column)
-    for field in WORDS:
+    """Return the field without a column that a column could be by its name, or `None`.
+
+    It is `"range"` for start and end in one column, and `"pair"` where only two times in a cell say so.
+    """
+    plain, name = plain_name(column), "_".join(words_of(column))
+    for field, pattern in (*TIMES.items(), ("split", SPLITS)):
         if field not in found and (
-            NAMES[field].fullmatch(name)
-            or any(WORDS[field].fullmatch(word) for word in (name.rstrip("0123456789"), *words))
-            or is_misspelt(name, field)
+            pattern.fullmatch(name) or is_misspelt(plain, field) or plain == {"start": "t0", "end": "t1"}.get(field)
         ):
             return field
-    if not found.keys() & {"start", "end"} and RANGE.fullmatch(name):
-        return "range"
+    if not found.keys() & {"start", "end"}:
+        return "range" if RANGE.fullmatch(name) else "pair" if PAIR.fullmatch(name) else None
     if "start" in found and "end" not in found and LENGTH.fullmatch(name):
         return "end"
     return None
+
+
+def check_values(row: dict, like: dict[str, str], found: dict[str, str], where: str) -> None:
+    """Refuse the columns of a row that could be a field by their names and hold what such a field holds.
+
+    Args:
+        row (`dict`): The row.
+        like (`dict[str, str]`): The field that each column could be by its name.
+        found (`dict[str, str]`): The columns of the fields.
+        where (`str`): The file, for messages.
+
+    Raises:
+        `BenchmarkError`: When there are such columns.
+    """
+    unclear = {}
+    for column, value in row.items():
+        field = like.get(column)
+        if isinstance(value, dict) and column not in found.values():
+            inner = [name for name in value if field_like(str(name), {}) or plain_name(str(name)) in ("start", "end")]
+            if any(is_time(value[name]) for name in inner) and not found.keys() & {"start", "end"}:
+                unclear[column] = "range"
+        elif field == "split" and value is not None and str(value).strip():
+            unclear[column] = field
+        elif field in ("start", "end") and (is_time(value) or is_two_times(value)):
+            unclear[column] = field
+        elif field in ("range", "pair") and (is_two_times(value) or field == "range" and is_time(value)):
+            unclear[column] = "range"
+    check_unclear(unclear, where)
+
+
+def is_time(value: Any) -> bool:
+    """Return whether a value can be a time within a video."""
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int | float):
+        return abs(value) < MAX_TIME
+    if not isinstance(value, str) or not ONE_TIME.fullmatch(value.strip()):
+        return False
+    return not re.match(r"\+?\d{10}", value.strip())
+
+
+def is_two_times(value: Any) -> bool:
+    """Return whether a value can be the start and the end of a segment, or a list of such."""
+    if isinstance(value, list):
+        return len(value) == 2 and all(map(is_time, value)) or bool(value) and all(map(is_two_times, value))
+    return isinstance(value, str) and TWO_TIMES.fullmatch(value.strip()) is not None
 
 
 def check_unclear(like: dict[str, str], where: str) -> None:
@@ -152,7 +222,8 @@ def plain_name(name: str) -> str:
 
 def words_of(name: str) -> list[str]:
     """Return the words of a name such as `Start_timestamp`, `clipStart` or `t-end (s)`, in lower case."""
-    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+    normal = unicodedata.normalize("NFKC", name)
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", normal)]
 
 
 def is_misspelt(name: str, field: str) -> bool:
@@ -163,7 +234,7 @@ def is_misspelt(name: str, field: str) -> bool:
 
 
 class SplitWatch:
-    """Watch for a column without a known name whose values are all names of splits.
+    """Watch for a column without a known name in which both a name of training and one of testing occur.
 
     Args:
         found (`dict[str, str]`): The columns of the fields.
@@ -172,14 +243,30 @@ class SplitWatch:
     def __init__(self, found: dict[str, str]):
         self.ours = set(found.values())
         self.is_needed = "split" not in found
-        self.could_be: set[str] | None = None
+        self.seen: dict[str, set[str]] = {}
 
     def see(self, row: dict) -> None:
-        """Note the values of a row."""
-        if not self.is_needed or self.could_be == set():
-            return
-        candidates = row.keys() - self.ours if self.could_be is None else self.could_be
-        self.could_be = {column for column in candidates if str(row.get(column)).strip().lower() in SPLIT_NAMES}
+        """Note the names of splits in a row; `train_9k` and `public_test` are such."""
+        for column, value in row.items() if self.is_needed else ():
+            # A text of more words is a caption or a title.
+            if column in self.ours or not isinstance(value, str) or len(words := words_of(value)) > 2:
+                continue
+            names = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
+            if names:
+                self.seen.setdefault(column, set()).update(names)
+
+    @property
+    def could_be(self) -> list[str]:
+        """Columns that could be the split: not all of their rows are of one."""
+        return sorted(column for column, names in self.seen.items() if len(names) > 1)
 
 
-__all__ = ["SPLIT_NAMES", "SplitWatch", "check_unclear", "find_columns", "has_main_columns"]
+__all__ = [
+    "SPLIT_NAMES",
+    "SplitWatch",
+    "check_unclear",
+    "check_values",
+    "field_like",
+    "find_columns",
+    "has_main_columns",
+]

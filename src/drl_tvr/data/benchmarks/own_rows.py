@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import BenchmarkError, brief, is_unicode
-from .columns import SPLIT_NAMES, SplitWatch, check_unclear, find_columns, has_main_columns
+from .columns import SPLIT_NAMES, SplitWatch, check_unclear, check_values, field_like, find_columns, has_main_columns
 from .safe_paths import SafePaths
 from .text_files import iterate_csv, iterate_json
 
 
 # Python's `float` also takes `1_0`, `nan` and the digits of all scripts.
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-# Beginning of several texts as Python, NumPy and JSON write them: `['a', 'b']`, `{"a": "b"}`, `array(['a', 'b'])`.
-SEVERAL = re.compile(r"(?:\w+\()?[\[{]\s*[\"']")
+# Beginning of several texts as Python, NumPy, JSON and R write them: `['a', 'b']`, `{"a": "b"}`, `c("a", "b")`.
+SEVERAL = re.compile(r"\w*\(?[\[{]\s*(?:u?[\"']|nan\b)|(?:c|list)\(\s*[\"']")
 WHOLE = (None, None)  # start and end of a whole file
 Times = tuple[float | None, float | None]
 
@@ -53,6 +53,7 @@ def read_rows(file: Path, paths: SafePaths, base: str | os.PathLike, of_file: st
     """
     folder = os.path.abspath(base)
     columns_of: dict[tuple[str, ...], dict[str, str]] = {}
+    likes: dict[tuple[str, ...], dict[str, str]] = {}
     watch = None
     for number, row in enumerate(read_records(file), start=1):
         where = f"{file}, row {number}"
@@ -61,13 +62,16 @@ def read_rows(file: Path, paths: SafePaths, base: str | os.PathLike, of_file: st
         names = tuple(row)
         if names not in columns_of:
             columns_of[names] = find_columns(names, str(file) if number == 1 else where)
+            others = (name for name in names if name not in columns_of[names].values())
+            likes[names] = {name: field for name in others if (field := field_like(name, columns_of[names]))}
         columns = columns_of[names]
+        check_values(row, likes[names], columns, where if number > 1 else str(file))
         watch = watch or SplitWatch(columns)
         watch.see(row)
         yield read_row(row, columns, paths, folder, of_file, where)
     if watch is None:
         raise BenchmarkError(f"{file}: found [], expected rows with a video and a caption.")
-    check_unclear(dict.fromkeys(sorted(watch.could_be or ()), "split"), str(file))
+    check_unclear(dict.fromkeys(watch.could_be, "split"), str(file))
 
 
 def has_videos_and_captions(file: Path) -> bool:
@@ -162,9 +166,10 @@ def list_in_text(text: str, where: str) -> list[Any] | None:
                 found = read(text)
             except (ValueError, SyntaxError, RecursionError, MemoryError):
                 continue
-            if isinstance(found, list | tuple):
+            # `[1]` is a footnote.
+            if isinstance(found, list | tuple) and (not found or any(isinstance(item, str | list) for item in found)):
                 return list(found)
-    if SEVERAL.match(text) and text.endswith(("]", "}", ")")):
+    if SEVERAL.match(text):
         raise BenchmarkError(
             f"{where}: found {brief(text)}, expected a caption, or a list of captions as JSON or Python writes it."
         )

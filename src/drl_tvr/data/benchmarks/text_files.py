@@ -157,7 +157,8 @@ def iterate_csv(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
     """Yield the cells of the header and of each row of a CSV or TSV file; blank lines are left out.
 
     A cell of a CSV file that begins with a quotation mark must end with one, and has its own quotation marks doubled.
-    In a TSV file quotation marks mean this only when all rows then are whole rows. Otherwise they are letters.
+    A cell of several lines that looks like several rows is refused; so is a caption whose later lines all have as many
+    parts between commas as the table has columns. In a TSV file quotation marks mean this only when all rows then are whole rows. Otherwise they are letters.
 
     Args:
         path (`Path`): The file.
@@ -235,15 +236,21 @@ def check_header(columns: list[str], delimiter: str, where: str) -> None:
 
 
 def holds_row(cell: str, delimiter: str, num_cells: int) -> bool:
-    """Return whether a line of a cell is a row, which a quotation mark that was not closed made a part of the cell."""
-    for line in cell.splitlines()[1:]:
-        parts = line.split(delimiter)
-        # No text has tabs, but many have commas.
-        if len(parts) > 1 and delimiter == "\t":
-            return True
-        if len(parts) >= num_cells > 1 and any(extension_of(part) in VIDEO_EXTENSIONS for part in parts):
-            return True
-    return False
+    """Return whether a cell of several lines holds rows, which a quotation mark that was not closed made a part of it.
+
+    It does when it has a tab of a TSV file, a video's name beside a delimiter, or as many parts as there are columns
+    in each line but the first.
+    """
+    lines = cell.splitlines()
+    if len(lines) < 2:
+        return False
+    # No text has tabs, but many have commas.
+    if delimiter == "\t" and "\t" in cell:
+        return True
+    parts = [line.split(delimiter) for line in lines]
+    if any(len(of) > 1 and any(extension_of(part.strip()) in VIDEO_EXTENSIONS for part in of) for of in parts):
+        return True
+    return num_cells > 1 and all(len(of) == num_cells for of in parts[1:])
 
 
 __all__ = ["iterate_csv", "iterate_json", "read_bytes", "read_csv", "read_json", "read_text"]
