@@ -285,8 +285,6 @@ def test_a_recipe_is_the_official_command_and_says_what_to_expect(path):
 
 
 @pytest.mark.parametrize("error", [ImportError("no library"), HTTPError("no route"), ValueError("a"), OSError("b")])
-    "error", [ImportError("no bitsandbytes"), HTTPError("no route"), ValueError("a"), OSError("b")]
-)
 def test_errors_of_the_machine_and_of_the_hub_are_one_line(error, write, caplog):
     def fail(*run):
         raise error
