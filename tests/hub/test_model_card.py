@@ -228,3 +228,14 @@ def test_nothing_of_the_template_or_of_python_shows(make_card):
     nothing = {"metrics": {}}
     for facts in ({}, {"result": nothing}, {"state": None, "result": nothing}, {"finetuned_from": None}):
         assert not re.search(r"0x[0-9a-f]{6,}|\{\{|\}\}|\{%|None\b(?! yet)", make_card(**facts).content)
+
+
+def test_a_measurement_changes_neither_the_mode_nor_the_random_numbers(make_tiny_model, tiny_processor, monkeypatch):
+    model = make_tiny_model().train()
+    state = torch.get_rng_state()
+    measure_cost(model, tiny_processor)
+    assert model.training and torch.equal(torch.get_rng_state(), state)
+    monkeypatch.setattr(model, "get_video_features", None)
+    with pytest.raises(TypeError):
+        measure_cost(model, tiny_processor)
+    assert model.training

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub.errors import HTTPError
 
 from drl_tvr import DRLConfig
 from drl_tvr.training.recipe import parse_recipe
+from drl_tvr.training.script import run_script
 
 
 CONFIGS = Path(__file__).parents[2] / "examples" / "configs"
@@ -205,6 +207,15 @@ def test_a_flag_that_is_unknown_or_of_the_wrong_type_is_an_error(flags, said, wr
         (["--fps", "0"], "`fps`: found 0.0, expected a finite number above 0"),
         (["--fps", "nan"], "`fps`: found nan, expected a finite number above 0"),
         (["--fps", "inf"], "`fps`: found inf, expected a finite number above 0"),
+        (["--num_threads", "-3"], "`num_threads`: found -3, expected at least 1"),
+        (["--gradient_accumulation_steps", "0"], "`gradient_accumulation_steps`: found 0, expected at least 1"),
+        (["--model.text_config.num_attention_heads", "0"], "`text_config.num_attention_heads`: found 0, expected at"),
+        (["--model.vision_config.patch_size", "0"], "`vision_config.patch_size`: found 0, expected at least 1"),
+        (["--model.vision_config.patch_size", "999"], "`vision_config.patch_size`: found 999, expected at most"),
+        (["--model.interaction", "[" * 20_000], "--model.interaction: found invalid YAML"),
+        (["--lr_scheduler_kwargs", '{"foo": 1}'], "`lr_scheduler_kwargs`: found {'foo': 1}, expected those of"),
+        (["--lr_scheduler_type", "cosine_with_min_lr"], "`lr_scheduler_kwargs`: found {}, expected those of"),
+        (["--report_to", "clearml"], "`report_to`: found 'clearml', expected an installed library"),
         (["--model.vision_config", "5"], "`vision_config`: found 5, expected a mapping"),
         (["--model.temporal_config", "{hidden_size: 7}"], "hidden_size"),
     ],
@@ -271,3 +282,18 @@ def test_a_recipe_is_the_official_command_and_says_what_to_expect(path):
     header = [line for line in path.read_text().splitlines() if line.startswith("# ")]
     assert any(line.startswith("# Expected") for line in header)
     assert f"ViT-B/{recipe.clip_name_or_path[-2:]}" in header[0]
+
+
+@pytest.mark.parametrize("error", [ImportError("no library"), HTTPError("no route"), ValueError("a"), OSError("b")])
+def test_errors_of_the_machine_and_of_the_hub_are_one_line(error, write, caplog):
+    def fail(*run):
+        raise error
+
+    assert run_script(fail, ["--config", write()]) == 1
+    assert [record.message for record in caplog.records] == [f"{type(error).__name__}: {error}"]
+    assert not caplog.records[0].exc_info
+
+
+def test_a_value_that_transformers_does_not_check_is_one_line(write, caplog):
+    assert run_script(None, ["--config", write(), "--accelerator_config", '{"foo": 1}']) == 2
+    assert "error: " in caplog.text and "foo" in caplog.text

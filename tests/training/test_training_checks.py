@@ -14,7 +14,13 @@ def test_weights_in_half_precision_are_not_trained(dtype, make_trainer, make_tin
         make_trainer(make_tiny_model().to(dtype))
     model = make_tiny_model()
     model.vision_model.to(dtype).requires_grad_(False)
-    make_trainer(model)  # frozen ones may have any type
+    with pytest.raises(ValueError, match=f"found vision_model.* in {kind} beside parts in float32, .*`bf16=True`"):
+        make_trainer(model)
+    if dtype == torch.bfloat16:
+        make_trainer(model, bf16=True, max_steps=1).train()  # frozen ones may then have any type
+    else:
+        with pytest.raises(ValueError, match="on a CPU, with bfloat16 only"):
+            make_trainer(model, bf16=True)
     model.temporal_encoder.to(dtype)
     with pytest.raises(ValueError, match=f"found temporal_encoder.* in {kind}"):
         make_trainer(model)

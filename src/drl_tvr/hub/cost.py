@@ -63,14 +63,23 @@ def measure_cost(model: DRLModel, processor: DRLProcessor) -> ModelCost:
     ```"""
     was_training = model.training
     model.eval()
+    try:
+        return measure(model, processor)
+    finally:
+        model.train(was_training)
+
+
+def measure(model: DRLModel, processor: DRLProcessor) -> ModelCost:
+    """Measure the cost of a model in evaluation mode, without the global random numbers."""
     num_frames = processor.video_processor.max_frames or 1
     size, device = model.config.vision_config.image_size, model.device
-    pixels = torch.randint(0, 256, (1, num_frames, 3, size, size), dtype=torch.uint8, device=device)
-    ids = torch.randint(0, len(processor.tokenizer), (1, processor.max_length), device=device)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (1, num_frames, 3, size, size), dtype=torch.uint8, generator=generator).to(device)
+    ids = torch.randint(0, len(processor.tokenizer), (1, processor.max_length), generator=generator).to(device)
     ids[:, -1] = model.config.text_config.eos_token_id
     video = model.get_video_features(pixels)
     videos = DRLFeatures(*(x.expand(NUM_VIDEOS, *x.shape[1:]) for x in (video.tokens, video.weights, video.mask)))
-    cost = ModelCost(
+    return ModelCost(
         num_parameters=model.num_parameters(),
         num_frames=num_frames,
         ms_per_video=milliseconds(lambda: model.get_video_features(pixels), device),
@@ -79,8 +88,6 @@ def measure_cost(model: DRLModel, processor: DRLProcessor) -> ModelCost:
         dtype=str(model.dtype).removeprefix("torch."),
         num_threads=torch.get_num_threads() if device.type == "cpu" else None,
     )
-    model.train(was_training)
-    return cost
 
 
 def milliseconds(run: Callable[[], object], device: torch.device) -> float:

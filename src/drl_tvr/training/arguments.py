@@ -3,13 +3,16 @@
 import math
 from dataclasses import dataclass, field
 
-from transformers import TrainingArguments
+import torch
+from transformers import TrainingArguments, get_scheduler
+from transformers.integrations import get_available_reporting_integrations
 from transformers.trainer_utils import HubStrategy, SchedulerType
 from transformers.training_args import OptimizerNames
 
 from ..evaluation.bootstrap import LOWER_IS_BETTER
 
 
+REPORTS = ("wandb", "tensorboard", "mlflow", "comet_ml", "clearml", "swanlab", "trackio", "codecarbon", "neptune")
 AT_LEAST_0 = (
     *("learning_rate", "clip_learning_rate", "logit_scale_learning_rate", "weight_decay", "max_grad_norm"),
     *("adam_beta1", "adam_beta2", "adam_epsilon", "warmup_steps", "num_train_epochs", "dataloader_num_workers"),
@@ -105,6 +108,8 @@ class DRLTrainingArguments(TrainingArguments):
             # They follow `metric_for_best_model`, but take a lower one for better unless told.
             mode = "max" if self.greater_is_better else "min"
             self.lr_scheduler_kwargs = {"mode": mode, **(self.lr_scheduler_kwargs or {})}
+        self.check_schedule()
+        self.check_reports()
         if self.logit_scale_learning_rate is None:
             self.logit_scale_learning_rate = self.clip_learning_rate
         self.check_hub_strategy()
@@ -134,6 +139,33 @@ class DRLTrainingArguments(TrainingArguments):
                 found = getattr(self, name)
                 if isinstance(found, int | float) and not least <= found < math.inf:
                     raise ValueError(f"`{name}`: found {found}, expected {expected}.")
+
+    def check_schedule(self) -> None:
+        """Refuse keywords that the schedule does not have, or not all of those that it needs.
+
+        Raises:
+            `ValueError`: When the schedule cannot be made; the message names the fields.
+        """
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+        kwargs = self.lr_scheduler_kwargs or {}
+        try:
+            get_scheduler(self.lr_scheduler_type, optimizer, 0, 1, scheduler_specific_kwargs=dict(kwargs))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"`lr_scheduler_kwargs`: found {kwargs}, expected those of `lr_scheduler_type="
+                f"{self.lr_scheduler_type.value!r}` ({error})."
+            ) from error
+
+    def check_reports(self) -> None:
+        """Refuse to report to a library that is not installed.
+
+        Raises:
+            `ValueError`: When `report_to` names one; the message names it.
+        """
+        installed = get_available_reporting_integrations()
+        for name in self.report_to:
+            if name in REPORTS and name not in installed:
+                raise ValueError(f"`report_to`: found {name!r}, expected an installed library: pip install {name}.")
 
     def check_direction(self) -> None:
         """Set `greater_is_better` by the metric, and refuse the direction that would keep the worst checkpoint.

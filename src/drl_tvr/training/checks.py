@@ -8,6 +8,7 @@ import torch
 from ..data.loading import PairDataset
 from ..data.records import RetrievalData
 from ..model.configuration_drl import DRLConfig
+from ..model.modeling_drl import DRLModel
 from ..model.processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
 
@@ -80,14 +81,17 @@ def check_batch_size(
         raise ValueError(message.format(f" of videos of one frame, as {video_id}"))
 
 
-def check_weight_types(model: torch.nn.Module) -> None:
+def check_weight_types(model: DRLModel, args: DRLTrainingArguments) -> None:
     """Refuse to train parameters in half precision, which rounds most steps of the learning rates in use to 0.
 
     Args:
-        model (`torch.nn.Module`): The model. Frozen parameters may have any type.
+        model ([`DRLModel`]): The model; adapters may be in it, which convert what they receive.
+        args ([`DRLTrainingArguments`]): Arguments of the run. With `bf16` or `fp16`, frozen parameters may have any
+            type, but on a CPU not float16, which autocast does not convert there.
 
     Raises:
-        `ValueError`: When a parameter that is to be trained has fewer bits than float32; the message names it.
+        `ValueError`: When a parameter that is to be trained has fewer bits than float32, or types are mixed that a
+            step cannot compute with; the message names it.
     """
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and torch.finfo(parameter.dtype).bits < 32:
@@ -96,6 +100,30 @@ def check_weight_types(model: torch.nn.Module) -> None:
                 "steps of the learning rate would be rounded away. Load it with `dtype=torch.float32`, or call "
                 "`model.float()`; `bf16=True` of the arguments computes in bfloat16 all the same."
             )
+    half = half_precision_part(model)
+    if half is None:
+        return
+    name, dtype = half
+    if not (args.bf16 or args.fp16) or (dtype == "float16" and args.device.type == "cpu"):
+        raise ValueError(
+            f"`model`: found {name} in {dtype} beside parts in float32, expected one type, because the steps do not "
+            "convert between them. Set `bf16=True` (on a CPU, with bfloat16 only), or call `model.float()`."
+        )
+
+
+def half_precision_part(model: DRLModel) -> tuple[str, str] | None:
+    """Find a parameter in half precision in a model that also has others; those of adapters do not count.
+
+    Returns:
+        `tuple[str, str]`, *optional*: Its name and type, or `None` when all have one type.
+    """
+    types = {
+        name: str(parameter.dtype).removeprefix("torch.")
+        for name, parameter in model.named_parameters()
+        if parameter.dim() > 0 and "lora_" not in name
+    }
+    half = next(((name, dtype) for name, dtype in types.items() if dtype in ("float16", "bfloat16")), None)
+    return half if len(set(types.values())) > 1 else None
 
 
 __all__ = ["check_batch_size", "check_types", "check_weight_types"]

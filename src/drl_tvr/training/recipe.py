@@ -23,6 +23,10 @@ EPILOG = (
     "DRLConfig, and --model.text_config.FIELD VALUE one of its text tower; VALUE is read as YAML."
 )
 FIELDS_OF_NEW_BLOCKS = ("temporal_config", "cross_config")
+SIZES = {  # fields of a tower that DRLConfig does not check
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "projection_dim"),
+    *("max_position_embeddings", "vocab_size", "image_size", "patch_size", "num_channels"),
+}
 YAML_BOOL, YAML_FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
 
 
@@ -96,11 +100,18 @@ class RunOptions:
             another run, or the same run finished.
         num_threads (`int`, *optional*): CPU threads per process; by default the processes share all cores.
         search (`list[str]`, *optional*): Sentences to search the test videos for after training.
+
+    Raises:
+        `ValueError`: When `num_threads` is below 1.
     """
 
     overwrite_output_dir: bool = field(default=False, metadata={"help": "Start over in the folder of another run."})
     num_threads: int | None = field(default=None, metadata={"help": "CPU threads per process."})
     search: list[str] = field(default_factory=list, metadata={"help": "Sentences to search the test videos for."})
+
+    def __post_init__(self):
+        if self.num_threads is not None and self.num_threads < 1:
+            raise ValueError(f"`num_threads`: found {self.num_threads}, expected at least 1.")
 
 
 class RaisingParser(HfArgumentParser):
@@ -246,7 +257,7 @@ def load_yaml(text: str, source: str | os.PathLike) -> Any:
     """
     try:
         return yaml.load(text, RecipeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{source}: found invalid YAML: {error}.") from error
 
 
@@ -325,9 +336,17 @@ def check_model_fields(model: dict, from_clip: bool) -> None:
             unknown = sorted(set(map(str, part)) - set(config_class.default_config_fields()))
             if unknown:
                 raise ValueError(f"`{name}`: found unknown fields: {', '.join(unknown)}.")
+            for field_name in SIZES & part.keys():
+                if isinstance(part[field_name], int) and part[field_name] < 1:
+                    raise ValueError(f"`{name}.{field_name}`: found {part[field_name]}, expected at least 1.")
             if name in checked_alone:
                 config_class(**part)
-        DRLConfig(**{name: value for name, value in model.items() if name not in checked_alone})
+        vision = DRLConfig(**{name: value for name, value in model.items() if name not in checked_alone}).vision_config
+        if vision.patch_size > vision.image_size:
+            raise ValueError(
+                f"`vision_config.patch_size`: found {vision.patch_size}, expected at most {vision.image_size}, the "
+                "`image_size`."
+            )
     except (StrictDataclassError, TypeError) as error:  # wrong types are not ValueErrors there
         raise ValueError(str(error)) from error
 

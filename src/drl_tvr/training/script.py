@@ -5,6 +5,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from huggingface_hub.errors import HTTPError
+
 from ..terminal import one_line
 from .arguments import DRLTrainingArguments
 from .recipe import Recipe, RunOptions, parse_recipe
@@ -34,12 +36,12 @@ def run_script(
     """
     try:
         recipe, options, args = parse_recipe(sys.argv[1:] if argv is None else argv, default)
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, TypeError, RecursionError) as error:
         say(f"error: {one_line(error)}")
         return WRONG_COMMAND_LINE
     try:
         script(recipe, options, args)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError, HTTPError) as error:
         logger.error(f"{type(error).__name__}: {one_line(error)}")  # it may be of this process alone
         return FAILED
     except KeyboardInterrupt:

@@ -147,7 +147,7 @@ class DRLTrainer(Trainer):
             )
         model = without_parallel(model)
         check_parts(model)
-        check_weight_types(find_drl_model(model))
+        check_weight_types(find_drl_model(model), args)
         check_processor(find_drl_model(model), processing_class)
         check_batch_size(args, train_dataset, find_drl_model(model).config)
         if type(self).evaluate is DRLTrainer.evaluate:  # that of a subclass may measure more
