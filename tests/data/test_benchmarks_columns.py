@@ -135,3 +135,7 @@ def test_many_columns_are_not_all_named():
     with pytest.raises(BenchmarkError, match="and 980 more, expected a column 'video'") as caught:
         find_columns([f"{number}" * 1000 for number in range(1000)], "my.json")
     assert len(str(caught.value)) < 3000
+
+
+def test_a_long_name_of_words_of_time_takes_no_time():
+    assert find_columns([*MAIN, "timestamp" * 50 + "x"], "my.csv").keys() == set(MAIN)

@@ -162,6 +162,7 @@ def test_long_reports_list_problems_alone():
         ({"num_workers": 0}, "`num_workers`: found 0, expected at least 1"),
         ({"time_limit": 0}, "`time_limit`: found 0, expected a number of seconds above 0"),
         ({"time_limit": float("nan")}, "`time_limit`: found nan"),
+        ({"time_limit": float("inf")}, "`time_limit`: found inf, .* at most 1,000,000"),
         ({"backend": "decord"}, "decord"),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from drl_tvr.evaluation.trained_model import load_trained
 
@@ -122,3 +122,11 @@ def test_an_infinite_logit_scale_is_refused(folder):
         ValueError, match="`logit_scale`: found 100.0, expected a logarithm whose exponential is finite"
     ):
         load_trained(folder)
+
+
+@pytest.mark.parametrize("tower", [{"hidden_act": "unknown"}, {"num_attention_heads": 0}, 3, {"hidden_size": "x"}])
+def test_a_value_that_no_model_can_have_names_the_folder(tower, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "drl", "text_config": tower}))
+    (tmp_path / "model.safetensors").write_bytes(save({"weight": torch.zeros(1)}))
+    with pytest.raises(ValueError, match=f"{tmp_path} cannot be loaded: "):
+        load_trained(tmp_path)

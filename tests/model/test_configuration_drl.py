@@ -289,3 +289,9 @@ def test_towers_of_an_old_clip_checkpoint_load(tmp_path: Path):
     assert (loaded.text_config.hidden_size, loaded.vision_config.hidden_size) == (64, 96)
     from_dicts = DRLConfig(text_config=clip["text_config"], vision_config=clip["vision_config"])
     assert (from_dicts.text_config.hidden_size, from_dicts.vision_config.hidden_size) == (64, 96)
+
+
+@pytest.mark.parametrize("name", ["temporal_config", "cross_config"])
+def test_too_many_layers_are_refused_before_they_are_built(name):
+    with pytest.raises(ValueError, match=f"`{name}`: `num_hidden_layers`: found 1000000000, expected at most 1,000"):
+        DRLConfig(**{name: {"hidden_size": 512, "num_hidden_layers": 10**9}})

@@ -22,6 +22,7 @@ from .worker_pool import WorkerFailure, map_in_processes
 
 REPORT_VERSION = 1
 LONGEST_LIST = 100  # videos; a longer report lists only those with a message
+MAX_TIME_LIMIT = 10**6  # seconds
 FAILURE_CODES = {"timeout": "timeout", "crashed": "decoder-crashed"}
 LIBRARIES = ("av", "torchcodec", "torch", "transformers", "drl-tvr")
 
@@ -188,8 +189,10 @@ def check_videos(
     videos = list(videos)
     usable_backend(backend)
     sample_indices(1, 1.0, fps, max_frames)
-    if not time_limit > 0:
-        raise ValueError(f"`time_limit`: found {time_limit}, expected a number of seconds above 0.")
+    if not 0 < time_limit <= MAX_TIME_LIMIT:
+        raise ValueError(
+            f"`time_limit`: found {time_limit}, expected a number of seconds above 0, at most {MAX_TIME_LIMIT:,}."
+        )
     num_workers = usable_cores() if num_workers is None else num_workers
     if num_workers < 1:
         raise ValueError(f"`num_workers`: found {num_workers}, expected at least 1.")

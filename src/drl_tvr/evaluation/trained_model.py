@@ -52,7 +52,10 @@ def load_trained(name_or_path: str | os.PathLike, device: str | torch.device = "
             ignore_mismatched_sizes=True,
             local_files_only=os.path.isdir(name_or_path),
         )
-    except (ValueError, RuntimeError, SafetensorError) as error:
+    # Values of config.json that transformers does not check fail as these while the model is built.
+    except (
+        ValueError, RuntimeError, SafetensorError, AttributeError, KeyError, TypeError, ZeroDivisionError
+    ) as error:  # fmt: skip
         raise ValueError(f"{name_or_path} cannot be loaded: {error}") from error
     for kind, found in (
         ("missing_keys", "missing"),

@@ -17,6 +17,7 @@ TEMPORAL_ENCODERS = ("transformer", "lstm", "none")
 CDCR_MODES = ("weighted", "argmax", "random", "none")
 PADDING_SIMILARITIES = ("ignore", "zero")
 TOKEN_WEIGHT_DEPTHS = (1, 2, 3)
+MAX_LAYERS = 1000
 # Fields that transformers sets when a configuration is saved and loaded.
 HUB_FIELDS = (
     "model_type", "auto_map", "name_or_path", "torch_dtype", "attn_implementation", "experts_implementation",
@@ -140,6 +141,10 @@ class DRLTemporalConfig(PreTrainedConfig):
         for field in ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{name}: `{field}`: found {getattr(self, field)}, expected at least 1.")
+        if self.num_hidden_layers > MAX_LAYERS:  # building more takes minutes and all memory
+            raise ValueError(
+                f"{name}: `num_hidden_layers`: found {self.num_hidden_layers}, expected at most {MAX_LAYERS:,}."
+            )
         if self.hidden_size % self.num_attention_heads != 0:
             raise ValueError(
                 f"{name}: `hidden_size`: found {self.hidden_size}, expected a multiple of `num_attention_heads` "

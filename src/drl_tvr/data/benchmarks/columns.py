@@ -137,7 +137,7 @@ def field_like(column: str, found: dict[str, str]) -> str | None:
 
     It is `"range"` for start and end in one column, and `"pair"` where only two times in a cell say so.
     """
-    plain, name = plain_name(column), "_".join(words_of(column))
+    plain, name = plain_name(column), "_".join(words_of(column[:MAX_LENGTH]))  # a pattern takes long on long names
     for field, pattern in (*TIMES.items(), ("split", SPLITS)):
         if field not in found and (
             pattern.fullmatch(name) or is_misspelt(plain, field) or plain == {"start": "t0", "end": "t1"}.get(field)

@@ -158,7 +158,8 @@ def iterate_csv(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
 
     A cell of a CSV file that begins with a quotation mark must end with one, and has its own quotation marks doubled.
     A cell of several lines that looks like several rows is refused; so is a caption whose later lines all have as many
-    parts between commas as the table has columns. In a TSV file quotation marks mean this only when all rows then are whole rows. Otherwise they are letters.
+    parts between commas as the table has columns. In a TSV file quotation marks mean this only when all rows then
+    are whole rows. Otherwise they are letters.
 
     Args:
         path (`Path`): The file.
