@@ -79,3 +79,14 @@ def test_a_metric_that_is_not_measured_is_refused_before_the_run(metric, make_tr
     splits = {"eval_dataset": {"train": splits["train"]}}  # without twins
     with pytest.raises(ValueError, match=f"`metric_for_best_model`: found '{metric}', expected one of train_t2v_R@1"):
         make_trainer(options=splits, metric_for_best_model=metric, **BY_STEP)
+
+
+@pytest.mark.parametrize("name", ["eval_x_t2v_R@1", "eval_eval_x_t2v_R@1"])
+def test_a_split_may_have_a_name_that_begins_with_the_prefix(name, make_trainer, splits):
+    saving = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "max_steps": 1}
+    options = {"eval_dataset": {"eval_x": splits["validation"]}}
+    trainer = make_trainer(**saving, load_best_model_at_end=True, metric_for_best_model=name, options=options)
+    trainer.train()
+    (logged,) = [entry for entry in trainer.state.log_history if "eval_eval_x_t2v_R@1" in entry]
+    assert trainer.state.best_metric == logged["eval_eval_x_t2v_R@1"]
+    assert logged["eval_eval_x_chosen_on_test"] == 0.0

@@ -64,7 +64,7 @@ class Worker:
         # A fork copies our end too, and would never see it close.
         inherited = self.connection if start_method == "fork" else None
         self.process = context.Process(target=serve, args=(theirs, inherited, function, time_limit), daemon=True)
-        with without_current_folder():
+        with without_current_folder(), without_interrupts():
             self.process.start()
         # Close our copy of the worker's end, so that the worker's death shows as the end of the connection.
         theirs.close()
@@ -115,6 +115,16 @@ class Worker:
 
 
 @contextlib.contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Hold back Ctrl-C in this thread, and in a process that starts meanwhile until it ignores it by itself."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def without_current_folder() -> Iterator[None]:
     """Keep the interpreters that `multiprocessing` starts from importing files of the current folder.
 
@@ -145,6 +155,7 @@ def end_with_parent(worker_id: int | None = None) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def serve(

@@ -37,6 +37,15 @@ def metrics_of_splits(eval_dataset: Split | Mapping[str, Split]) -> dict[str, Re
     return dict.fromkeys([*names, *(name for name in COUNT_FIELDS if data.provenance[name] is not None)], data)
 
 
+def find_metric(args: DRLTrainingArguments, metrics: Mapping[str, RetrievalData]) -> str | None:
+    """Find the metric that `Trainer` reads for `metric_for_best_model`: it adds `eval_` to a name without it.
+
+    A split may have a name that begins with `eval_`, so `eval_x_t2v_R@1` may be named in full or without the prefix.
+    """
+    name = args.metric_for_best_model
+    return next((found for found in (name, name.removeprefix("eval_")) if found in metrics), None)
+
+
 def check_metric(args: DRLTrainingArguments, eval_dataset: Split | Mapping[str, Split] | None) -> None:
     """Refuse a `metric_for_best_model` that the evaluations of a run do not measure.
 
@@ -51,7 +60,10 @@ def check_metric(args: DRLTrainingArguments, eval_dataset: Split | Mapping[str, 
     if args.metric_for_best_model is None or args.eval_strategy == IntervalStrategy.NO or eval_dataset is None:
         return
     metrics = metrics_of_splits(eval_dataset)
-    if args.metric_for_best_model.removeprefix("eval_") not in metrics:
+    found = find_metric(args, metrics)
+    if found is not None and found.startswith("eval_"):
+        args.metric_for_best_model = f"eval_{found}"  # as `Trainer` looks for it
+    if found is None:
         raise ValueError(
             f"`metric_for_best_model`: found {args.metric_for_best_model!r}, expected one of {', '.join(metrics)}."
         )
@@ -71,7 +83,8 @@ def split_that_chooses(
     if eval_dataset is None or not args.load_best_model_at_end:
         return None
     if isinstance(eval_dataset, Mapping):
-        return metrics_of_splits(eval_dataset).get(args.metric_for_best_model.removeprefix("eval_"))
+        metrics = metrics_of_splits(eval_dataset)
+        return metrics.get(find_metric(args, metrics))
     return eval_dataset.data if isinstance(eval_dataset, PairDataset) else eval_dataset
 
 
