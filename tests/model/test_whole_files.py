@@ -157,9 +157,8 @@ def test_a_header_that_states_more_than_there_is_is_suspicious(tmp_path, caplog,
         ("a.gif", {"codec": "gif", "pix_fmt": "rgb8"}),
         ("a.flv", {"codec": "flv1"}),
         ("a.mp4", {"options": {"movflags": "frag_keyframe+empty_moov", "frag_duration": "500000"}}),
-        ("a.nut", {}),
     ],
-    ids=["webm-without-duration", "live-webm", "mkv", "gif", "flv", "fragmented-mp4", "nut"],
+    ids=["webm-without-duration", "live-webm", "mkv", "gif", "flv", "fragmented-mp4"],
 )
 def test_a_file_that_ends_in_a_packet_is_cut(tmp_path, name, options):
     path = noisy(tmp_path / name, **options)

@@ -13,7 +13,7 @@ import pytest
 
 from drl_tvr import DRLTrainingArguments
 from drl_tvr.training import RunInProgressError, TrainingCheckpointError
-from drl_tvr.training.checkpointing import as_checkpoint_error, rotate
+from drl_tvr.training.checkpointing import as_checkpoint_error, rotate, write_list
 from drl_tvr.training.run import Run
 
 
@@ -124,6 +124,8 @@ def test_room_is_asked_for_only_where_it_is_missing(number, advice, tmp_path):
 def test_the_newest_checkpoint_is_that_of_the_most_steps_whatever_its_time(tmp_path):
     for age, step in enumerate((20, 9, 100)):
         (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+        write_list(tmp_path / f"checkpoint-{step}")
         os.utime(tmp_path / f"checkpoint-{step}", (10_000 - 100 * age,) * 2)
     rotate(tmp_path, 1, None)
     assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-100"]

@@ -422,7 +422,7 @@ def test_the_default_arguments_make_a_trainer(splits, frame_cache, make_tiny_mod
 
 @pytest.mark.parametrize("name", ["learning_rate", "clip_learning_rate"])
 def test_a_negative_rate_is_an_error(name, tmp_path):
-    with pytest.raises(ValueError, match=f"`{name}`: found -1.0, expected at least 0"):
+    with pytest.raises(ValueError, match=f"`{name}`: found -1.0, expected a finite number of at least 0"):
         DRLTrainingArguments(str(tmp_path), report_to="none", **{name: -1.0})
 
 
