@@ -52,9 +52,9 @@ def write(name: str, content: bytes):
         (lambda folder: os.truncate(folder / "model.safetensors", 0), "model.safetensors: found no whole file"),
         (write("model.safetensors", b"<html>404</html>"), "model.safetensors: found no whole file"),
         (lambda folder: (folder / "config.json").unlink(), "config.json: found no file"),
-        (write("config.json", b"{"), "config.json: found no JSON"),
-        (write("config.json", b"\xff"), "config.json: found no JSON"),
-        (write("config.json", b"[" * 100_000), "config.json: found no JSON"),
+        (write("config.json", b"{"), "config.json is not JSON"),
+        (write("config.json", b"\xff"), "config.json is not JSON"),
+        (write("config.json", b"[" * 100_000), "config.json is not JSON"),
         (write("config.json", b"[]"), "config.json: found a list, expected a mapping"),
         (set_fields(num_hidden_layers=10**9), "config.json: `text_config.num_hidden_layers`: found more layers than"),
         (

@@ -1,6 +1,5 @@
 """Load a trained model, and refuse a checkpoint that leaves weights at random."""
 
-import json
 import math
 import os
 from pathlib import Path
@@ -11,6 +10,7 @@ from transformers.utils import CONFIG_NAME
 
 from ..model.configuration_drl import DRLConfig
 from ..model.modeling_drl import DRLModel
+from ..model.own_files import read_mapping
 
 
 def load_trained(name_or_path: str | os.PathLike, device: str | torch.device = "cpu") -> DRLModel:
@@ -52,10 +52,7 @@ def load_trained(name_or_path: str | os.PathLike, device: str | torch.device = "
             ignore_mismatched_sizes=True,
             local_files_only=os.path.isdir(name_or_path),
         )
-    # Values of config.json that transformers does not check fail as these while the model is built.
-    except (
-        ValueError, RuntimeError, SafetensorError, AttributeError, KeyError, TypeError, ZeroDivisionError
-    ) as error:  # fmt: skip
+    except (ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{name_or_path} cannot be loaded: {error}") from error
     for kind, found in (
         ("missing_keys", "missing"),
@@ -91,12 +88,7 @@ def check_files(folder: Path) -> None:
         return  # transformers says which file is missing
     if not place.is_file():
         raise FileNotFoundError(f"{place}: found no file, expected the configuration of a trained model.")
-    try:
-        config = json.loads(place.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place}: found no JSON ({error}), expected the configuration of a model.") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{place}: found a {type(config).__name__}, expected a mapping.")
+    config = read_mapping(place)
     shapes = [shape for file in files for shape in stored_shapes(file)]
     # Layers are counted before any is built: 10**9 of them would take minutes and all memory.
     for name, part in config.items():
@@ -105,8 +97,12 @@ def check_files(folder: Path) -> None:
             raise ValueError(
                 f"{place}: `{name}.num_hidden_layers`: found more layers than the {len(shapes)} weights of the folder."
             )
-    with torch.device("meta"):
-        size = sum(weight.numel() for weight in DRLModel(DRLConfig.from_pretrained(folder)).parameters())
+    try:
+        with torch.device("meta"):
+            size = sum(weight.numel() for weight in DRLModel(DRLConfig.from_pretrained(folder)).parameters())
+    # Values that transformers does not check fail as these while the model is built.
+    except (AttributeError, KeyError, TypeError, ZeroDivisionError) as error:
+        raise ValueError(f"{place}: found a value that no model can have ({error!r}).") from error
     stored = sum(map(math.prod, shapes))
     if size > 2 * stored:  # a few missing weights are named by `load_trained`
         raise ValueError(f"{place}: found a model of {size:,} parameters, expected the {stored:,} of the weights.")

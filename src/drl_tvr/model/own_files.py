@@ -116,9 +116,9 @@ def check_weights_are_own(name_or_path: str | os.PathLike, **location) -> None:
     base = None if adapter is None else read_mapping(adapter).get("base_model_name_or_path")
     if adapter is not None and base != str(name_or_path):
         raise ValueError(
-            f"{name_or_path}: found an adapter ({ADAPTER_CONFIG_NAME}) of {base!r}, expected a model: load that one, "
-            "and add the adapter by `load_adapter`."
+            f"{name_or_path}: found an adapter ({ADAPTER_CONFIG_NAME}) of {base!r}, expected a model: load that "
+            "one, and put the adapter on it by `PeftModel.from_pretrained(model, folder)`."
         )
 
 
-__all__ = ["LOCATION", "check_weights_are_own", "load_tokenizer", "read_processor_config"]
+__all__ = ["LOCATION", "check_weights_are_own", "load_tokenizer", "read_mapping", "read_processor_config"]

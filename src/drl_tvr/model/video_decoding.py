@@ -135,8 +135,8 @@ def read_video(
     or before what its index lists is found whichever frames are selected, and a header that states more than there is
     is the metadata's `suspicion`. Four defects are not found: damage inside frames after the last selected one, or in
     frames that were skipped, damage that the decoder conceals, and a cut in a format that marks none (MPEG-TS,
-    MPEG-PS, ASF, MXF, Ogg, IVF, RealMedia, SWF, raw H.264, HEVC, MPEG-1, MPEG-2 and OBU), or in an AVI within its last
-    second.
+    MPEG-PS, ASF, MXF, NUT, Ogg, IVF, RealMedia, SWF, raw H.264, HEVC, MPEG-1, MPEG-2 and OBU), or in an AVI
+    within its last second.
 
     Args:
         path (`str` or `os.PathLike`): A local file, or an http(s) URL that is read without a download.

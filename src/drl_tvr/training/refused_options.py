@@ -1,4 +1,4 @@
-"""Refuse options of `Trainer` and `TrainingArguments` that would have no effect here, or one that nobody expects."""
+"""Refuse options of `Trainer` and `TrainingArguments` that would have no effect here, or an unexpected one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -69,7 +69,7 @@ OPTIMIZERS_WITHOUT_ARGS = {
 
 
 def check_options(args: DRLTrainingArguments, parameters: Mapping[str, Any]) -> None:
-    """Refuse options that would have no effect here, or one that nobody expects.
+    """Refuse options that would have no effect here, or an unexpected one.
 
     Args:
         args ([`DRLTrainingArguments`]): Arguments of the run.

@@ -45,7 +45,19 @@ def read_text(path: Path) -> str:
         `BenchmarkError`: When it is in another encoding; names the line.
         `FileNotFoundError`: When there is no such file.
     """
-    content = read_bytes(path)
+    return decode_text(path, read_bytes(path))
+
+
+def decode_text(path: Path, content: bytes) -> str:
+    """Decode UTF-8, with or without a byte order mark.
+
+    Args:
+        path (`Path`): The file, for messages.
+        content (`bytes`): Its content.
+
+    Raises:
+        `BenchmarkError`: When it is in another encoding, or holds a NUL character; names the line.
+    """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -170,8 +182,8 @@ def iterate_csv(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
             when two columns have one name; names the line.
         `FileNotFoundError`: When there is no such file.
     """
-    read_text(path)  # refuses another encoding, and names its line
     content = read_bytes(path)
+    decode_text(path, content)  # refuses another encoding, and names its line
     has_quotes = b'"' in content
     if delimiter == "\t" and has_quotes:
         try:
