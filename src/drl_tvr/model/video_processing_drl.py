@@ -98,7 +98,8 @@ class DRLVideoProcessor(DRLPublishMixin, BaseVideoProcessor):
     Example:
 
     ```python
-    >>>     >>> from drl_tvr import DRLVideoProcessor
+    >>> import numpy as np
+    >>> from drl_tvr import DRLVideoProcessor
 
     >>> video_processor = DRLVideoProcessor()
     >>> videos = [np.zeros((2, 240, 320, 3), dtype=np.uint8), np.zeros((3, 240, 320, 3), dtype=np.uint8)]
