@@ -27,7 +27,7 @@ class PairedDifference:
         metric (`str`): Name of the metric, as in [`evaluate_retrieval`].
         first, second (`float`): Its value for each model.
         low, high (`float`): Ends of the 95 % interval of `second - first`.
-        p_value (`float`): From [`~evaluation.bootstrap.exact_p_value`]. The interval alone is too short when few
+        p_value (`float`): From `exact_p_value`. The interval alone is too short when few
             queries differ.
     """
 

@@ -32,7 +32,7 @@ class VideoDecodeError(ValueError):
     Args:
         message (`str`): The file, what was found and what was expected.
         path (`str`, *optional*, defaults to `""`): The path as the caller gave it, or the URL without its secrets
-            (see [`~model.video_errors.safe_name`]).
+            (see `safe_name`).
         code (`str`, *optional*, defaults to `""`): The cause. Codes do not change between versions: branch on them and
             not on the message.
 
