@@ -37,6 +37,7 @@ from drl_tvr.training.publishing import chosen_on, publish_folder, try_to_write_
 from drl_tvr.training.recipe import Recipe, RunOptions
 from drl_tvr.training.run import Run
 from drl_tvr.training.script import run_script
+from drl_tvr.training.small_clip import train_small_clip
 
 
 DEFAULT_RECIPE = Path(__file__).parent / "configs" / "moving_shapes.yaml"
@@ -69,8 +70,10 @@ def run_recipe(recipe: Recipe, options: RunOptions, args: DRLTrainingArguments) 
 
 def train(run: Run, recipe: Recipe, args: DRLTrainingArguments) -> None:
     """Train, save and evaluate the model of a recipe."""
-    # The first process renders the benchmark and trains the tokenizer, and the others find both on the disk.
+    # The first process renders the benchmark, trains the small CLIP or the tokenizer, and the others find them.
     with args.main_process_first(local=False, desc="preparing"):
+        if recipe.train_clip:
+            train_small_clip(recipe.clip_name_or_path)
         splits = {split: load_split(recipe, split) for split in ("train", "test", recipe.choose_on)}
         tokenizer = make_tokenizer(recipe, splits["train"], run.folder / "tokenizer")
 

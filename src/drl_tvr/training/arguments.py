@@ -22,6 +22,7 @@ AT_LEAST_1 = (
     *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
     "gradient_cache_chunk_size",
 )
+JOINING_WORDS = (", then ", " and then ", ", after that ")
 
 
 @dataclass
@@ -63,6 +64,11 @@ class DRLTrainingArguments(TrainingArguments):
         gradient_cache_chunk_size (`int`, *optional*): Pairs that a process encodes at a time. The gradient is that of
             the whole batch, but memory depends on the chunk; it costs one more forward pass of the encoders. See
             [`~training.gradient_cache.GradientCache`].
+        temporal_edits (`float`, *optional*, defaults to 0.0): Share of the pairs of a batch that are joined two at a
+            time in both orders, so that the model learns the order of events. See
+            [`~training.temporal_edits.TemporalEdits`].
+        joining_words (`list[str]`, *optional*, defaults to `[", then ", " and then ", ", after that "]`): What
+            `temporal_edits` puts between two captions.
         frame_cache_dir (`str`, *optional*): Folder of the stored frames; by default in the cache of `datasets`.
 
     Raises:
@@ -75,6 +81,10 @@ class DRLTrainingArguments(TrainingArguments):
     logit_scale_learning_rate: float | None = field(default=None, metadata={"help": "Peak rate of the logit scale."})
     official_optimizer: bool = field(default=False, metadata={"help": "BertAdam and its schedule, not AdamW."})
     gradient_cache_chunk_size: int | None = field(default=None, metadata={"help": "Pairs to encode at a time."})
+    temporal_edits: float = field(default=0.0, metadata={"help": "Share of the pairs to join in both orders."})
+    joining_words: list[str] = field(
+        default_factory=lambda: list(JOINING_WORDS), metadata={"help": "What to put between two joined captions."}
+    )
     frame_cache_dir: str | None = field(default=None, metadata={"help": "Folder of the stored frames."})
     adam_beta2: float = field(default=0.98, metadata={"help": "AdamW's beta2."})
     adam_epsilon: float = field(default=1e-6, metadata={"help": "AdamW's epsilon."})
@@ -103,6 +113,7 @@ class DRLTrainingArguments(TrainingArguments):
     def __post_init__(self):
         self.check_direction()
         self.check_numbers()
+        self.check_temporal_edits()
         super().__post_init__()
         if self.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY):
             # They follow `metric_for_best_model`, but take a lower one for better unless told.
@@ -139,6 +150,19 @@ class DRLTrainingArguments(TrainingArguments):
                 found = getattr(self, name)
                 if isinstance(found, int | float) and not least <= found < math.inf:
                     raise ValueError(f"`{name}`: found {found}, expected {expected}.")
+
+    def check_temporal_edits(self) -> None:
+        """Refuse a share that is none, or no words to join captions with.
+
+        Raises:
+            `ValueError`: When `temporal_edits` or `joining_words` is invalid.
+        """
+        share = self.temporal_edits
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise ValueError(f"`temporal_edits`: found {share!r}, expected a number from 0 to 1.")
+        words = self.joining_words
+        if isinstance(words, str) or not words or not all(isinstance(item, str) and item.strip() for item in words):
+            raise ValueError(f"`joining_words`: found {words!r}, expected a list of words, as [', then '].")
 
     def check_schedule(self) -> None:
         """Refuse keywords that the schedule does not have, or not all of those that it needs.

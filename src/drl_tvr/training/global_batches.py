@@ -11,9 +11,10 @@ from transformers import Trainer
 from transformers.trainer_utils import seed_worker
 
 from ..data.loading import PairDataset, end_with_parent, share_of
+from .temporal_edits import TemporalEdits
 
 
-class GlobalBatchSampler(Sampler[list[int]]):
+class GlobalBatchSampler(Sampler[list]):
     """Sampler that yields the shares of the first global batch, rank after rank, then those of the next.
 
     accelerate gives each process one of these lists in turn. By itself it would fill the last batch with pairs of the
@@ -25,19 +26,27 @@ class GlobalBatchSampler(Sampler[list[int]]):
         num_processes (`int`): Number of processes.
         drop_last (`bool`): Whether to leave out the last batch when it is smaller. Otherwise its pairs are spread
             evenly, and a process may get an empty list.
+        edit (`Callable`, *optional*): Maps the rows of a global batch to as many items of the dataset.
     """
 
     batch_size = None  # tells accelerate that lists differ in length
 
-    def __init__(self, sampler: Sampler[int], batch_size: int, num_processes: int, drop_last: bool):
-        self.sampler, self.num_processes, self.drop_last = sampler, num_processes, drop_last
+    def __init__(
+        self,
+        sampler: Sampler[int],
+        batch_size: int,
+        num_processes: int,
+        drop_last: bool,
+        edit: Callable[[list[int]], list] = list,
+    ):
+        self.sampler, self.num_processes, self.drop_last, self.edit = sampler, num_processes, drop_last, edit
         self.global_batch_size = batch_size * num_processes
 
     def __len__(self) -> int:
         batches, remainder = divmod(len(self.sampler), self.global_batch_size)
         return self.num_processes * (batches + (remainder > 0 and not self.drop_last))
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list]:
         batch = []
         for index in self.sampler:
             batch.append(index)
@@ -47,8 +56,9 @@ class GlobalBatchSampler(Sampler[list[int]]):
         if batch and not self.drop_last:
             yield from self.shares(batch)
 
-    def shares(self, batch: list[int]) -> Iterator[list[int]]:
+    def shares(self, batch: list[int]) -> Iterator[list]:
         """Yield the part of each process."""
+        batch = self.edit(batch)
         for process in range(self.num_processes):
             yield batch[share_of(len(batch), process, self.num_processes)]
 
@@ -92,11 +102,16 @@ def make_train_loader(trainer: Trainer) -> DataLoader:
         `torch.utils.data.DataLoader`: The loader, prepared by accelerate.
     """
     args, pairs = trainer.args, trainer.train_dataset
+    edits = TemporalEdits(pairs, trainer.processing_class, args.temporal_edits, args.joining_words)
     batches = GlobalBatchSampler(
-        trainer._get_train_sampler(), trainer._train_batch_size, args.world_size, args.dataloader_drop_last
+        trainer._get_train_sampler(),
+        trainer._train_batch_size,
+        args.world_size,
+        args.dataloader_drop_last,
+        edits.edit_batch,
     )
     loader = DataLoader(
-        pairs,
+        edits,
         batch_sampler=batches,
         collate_fn=ShareCollator(trainer.data_collator, pairs),
         num_workers=args.dataloader_num_workers,

@@ -48,6 +48,8 @@ class Recipe:
         max_words (`int`, *optional*, defaults to 32): Largest number of tokens per caption, with start and end.
         clip_name_or_path (`str`, *optional*): `CLIPModel` checkpoint to start from; by default the towers start at
             random.
+        train_clip (`bool`, *optional*, defaults to `False`): Whether to train a small CLIP on stills of the bundled
+            benchmark first, into the folder `clip_name_or_path`, unless it is there.
         tokenizer (`str`, *optional*): CLIP tokenizer; by default the one of `clip_name_or_path`, or else one that is
             trained on the captions.
 
@@ -68,6 +70,7 @@ class Recipe:
     allow_truncated: bool = field(default=False, metadata={"help": "Use the readable part of a damaged video."})
     max_words: int = field(default=32, metadata={"help": "Largest number of tokens per caption."})
     clip_name_or_path: str | None = field(default=None, metadata={"help": "CLIPModel checkpoint to start from."})
+    train_clip: bool = field(default=False, metadata={"help": "Train a small CLIP on stills of the benchmark first."})
     tokenizer: str | None = field(default=None, metadata={"help": "CLIP tokenizer; by default the checkpoint's."})
     model: dict[str, Any] = field(default_factory=dict, init=False)
 
@@ -77,6 +80,11 @@ class Recipe:
         for name, least in (("max_frames", 1), ("max_words", 3)):
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}`: found {getattr(self, name)}, expected at least {least}.")
+        if self.train_clip and (self.clip_name_or_path is None or self.benchmark != "moving-shapes"):
+            raise ValueError(
+                f"`train_clip`: found True with `benchmark`: {self.benchmark!r} and `clip_name_or_path`: "
+                f"{self.clip_name_or_path!r}, expected the benchmark 'moving-shapes' and a folder for the CLIP."
+            )
         if self.choose_on not in ("validation", "test"):
             raise ValueError(f"`choose_on`: found {self.choose_on!r}, expected 'validation' or 'test'.")
 

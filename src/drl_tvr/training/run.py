@@ -43,6 +43,7 @@ DECIDING_ARGUMENTS = (
     *("official_optimizer", "optim", "optim_args", "optim_target_modules", "adam_beta1", "adam_beta2", "adam_epsilon"),
     *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
     *("gradient_cache_chunk_size", "auto_find_batch_size", "average_tokens_across_devices", "dataloader_drop_last"),
+    *("temporal_edits", "joining_words"),
     *("train_sampling_strategy", "length_column_name", "seed", "data_seed", "full_determinism", "ignore_data_skip"),
     *("bf16", "fp16", "bf16_full_eval", "fp16_full_eval", "tf32", "use_cpu", "neftune_noise_alpha"),
     *("gradient_checkpointing", "gradient_checkpointing_kwargs", "activation_checkpointing"),

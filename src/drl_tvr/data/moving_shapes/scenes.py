@@ -83,16 +83,19 @@ class Scene:
     twin: str | None = None
 
 
+def describe_object(event: Event, rng: random.Random) -> str:
+    """Write a noun phrase that names the object of an event, in words that vary."""
+    # In "a small circle shrinks" the size could be that of its start or its end, so it is not named.
+    names_size = event.motion not in ("grow", "shrink") and rng.random() < 0.5
+    words = [rng.choice(SIZE_WORDS[event.size])] if names_size else []
+    words += [rng.choice(COLOR_WORDS[event.color]), rng.choice(SHAPE_WORDS[event.shape])]
+    article = "an" if words[0][0] in "aeiou" else "a"
+    return f"{article} {' '.join(words)}"
+
+
 def describe(events: tuple[Event, ...], rng: random.Random) -> str:
     """Write a sentence that names `events` in their order, in words that vary."""
-    phrases = []
-    for event in events:
-        # In "a small circle shrinks" the size could be that of its start or its end, so it is not named.
-        names_size = event.motion not in ("grow", "shrink") and rng.random() < 0.5
-        words = [rng.choice(SIZE_WORDS[event.size])] if names_size else []
-        words += [rng.choice(COLOR_WORDS[event.color]), rng.choice(SHAPE_WORDS[event.shape])]
-        article = "an" if words[0][0] in "aeiou" else "a"
-        phrases.append(f"{article} {' '.join(words)} {rng.choice(MOTION_WORDS[event.motion])}")
+    phrases = [f"{describe_object(event, rng)} {rng.choice(MOTION_WORDS[event.motion])}" for event in events]
     sentence = phrases[0]
     for phrase in phrases[1:]:
         sentence += rng.choice(JOINTS) + phrase
