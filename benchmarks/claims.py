@@ -1,0 +1,168 @@
+"""Train every cell of the study of the paper's claims on the bundled benchmark, with several seeds.
+
+    python benchmarks/claims.py                        # hours on 2 cores; continues where it stopped
+    python benchmarks/claims.py --hours 1 --seeds 2    # as far as it gets
+    python benchmarks/claims_page.py                   # writes docs/source/en/do_the_claims_hold.md
+
+Each run is a complete run of `examples/train_tvr.py` from one small CLIP, in a separate process on one core. All runs
+on the same world share its videos and their decoded frames. What a run found is one line of `claims.jsonl`: a run that
+is there is not repeated.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from drl_tvr.data.moving_shapes import build_moving_shapes
+from drl_tvr.training.small_clip import train_small_clip
+
+
+TRAIN = Path(__file__).parents[1] / "examples" / "train_tvr.py"
+RESULTS = Path(__file__).with_name("claims.jsonl")
+HEADS = {
+    "DP": ["--model.interaction", "dp"],
+    "MLP": ["--model.interaction", "mlp"],
+    "TI": ["--model.interaction", "ti"],
+    "WTI": ["--model.interaction", "wti", "--model.token_weight_depth", "2"],
+    "WTI, depth 1": ["--model.interaction", "wti", "--model.token_weight_depth", "1"],
+    "WTI, depth 3": ["--model.interaction", "wti", "--model.token_weight_depth", "3"],
+    "XTI": ["--model.interaction", "xti"],
+}
+NO_CDCR = ["--model.cdcr", "none"]
+WEIGHTED = ["--model.cdcr", "weighted"]
+CDCR = {
+    "published": WEIGHTED,  # lambda 0.001, diagonal 0.11
+    "off-diagonal": [*WEIGHTED, "--model.cdcr_alpha_off_diagonal", "0.06"],
+    "strong": [*WEIGHTED, "--model.cdcr_lambda", "0.1", "--model.cdcr_alpha_off_diagonal", "0.06"],
+}
+TRANSFORMER = ["--model.temporal_encoder", "transformer"]
+EDITS = ["--temporal_edits", "0.5"]
+NO_EDITS = ["--temporal_edits", "0"]
+DIALS = {
+    "filler_words": [{"filler_words": share} for share in (0.25, 0.5, 0.7)],
+    "blank": [{"irrelevant_frames": share, "irrelevant_kind": "blank"} for share in (0.25, 0.5)],
+    "object": [{"irrelevant_frames": share, "irrelevant_kind": "object"} for share in (0.25, 0.5)],
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A setting of the study.
+
+    Args:
+        study (`str`): Part of the study: `"heads"`, `"cdcr"` or a dial.
+        name (`str`): Name of the cell within it.
+        flags (`list[str]`): Flags of `examples/train_tvr.py`.
+        dials (`dict`, *optional*): Dials of the world; by default the default world.
+    """
+
+    study: str
+    name: str
+    flags: list[str]
+    dials: dict = field(default_factory=dict)
+
+
+def make_cells() -> list[Cell]:
+    """List the cells, those first that the claims need most."""
+    cells = []
+    for edits, with_edits in ((EDITS, "edits"), (NO_EDITS, "no edits")):
+        for temporal in ("transformer", "none"):
+            for head, flags in HEADS.items():
+                name = f"{head} | {temporal} | {with_edits}"
+                cells.append(Cell("heads", name, [*flags, *NO_CDCR, "--model.temporal_encoder", temporal, *edits]))
+        for head in ("TI", "WTI"):
+            for kind, flags in CDCR.items():
+                name = f"{head} | {kind} | {with_edits}"
+                cells.append(Cell("cdcr", name, [*HEADS[head], *flags, *TRANSFORMER, *edits]))
+    for study, worlds in DIALS.items():
+        for dials in worlds:
+            share = max(value for value in dials.values() if not isinstance(value, str))
+            for head in ("TI", "WTI"):
+                flags = [*HEADS[head], *NO_CDCR, *TRANSFORMER, *EDITS, "--max_words", "128"]
+                if study != "filler_words":
+                    # The events keep their lengths, so as many more frames show them at the same rate.
+                    flags += ["--max_frames", str(round(12 / (1 - share)))]
+                cells.append(Cell(study, f"{head} | {share}", flags, dials))
+    return cells
+
+
+def load_results() -> list[dict]:
+    """Read what finished runs found."""
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.is_file() else []
+
+
+def world_of(cell: Cell, folder: Path) -> Path:
+    """Render the world of a cell, unless it is there."""
+    name = "-".join(f"{key}-{value}" for key, value in cell.dials.items()) or "default"
+    return build_moving_shapes(folder / "worlds" / name, **cell.dials)
+
+
+def run(cell: Cell, seed: int, folder: Path) -> dict:
+    """Train a cell with a seed, measure the model and delete it."""
+    from claims_measures import measure  # noqa: PLC0415, in a thread of a process that may only print cells
+
+    root, output_dir = world_of(cell, folder), folder / f"{cell.study}-{cell.name}-{seed}".replace(" ", "").replace("|", "-")
+    command = [sys.executable, str(TRAIN), "--output_dir", str(output_dir), "--root", str(root), "--seed", str(seed)]
+    command += ["--clip_name_or_path", str(folder / "clip"), "--eval_steps", "55", "--save_steps", "55"]
+    command += ["--num_threads", "1", "--disable_tqdm", "true", *cell.flags]
+    start = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-3000:]}")
+    result = json.loads((output_dir / "test_results.json").read_text())
+    history = json.loads((output_dir / "trainer_state.json").read_text())["log_history"]
+    found = {
+        "study": cell.study,
+        "cell": cell.name,
+        "seed": seed,
+        "seconds": round(time.monotonic() - start),
+        "metrics": result["metrics"],
+        "ranks": result["ranks"],
+        "curve": [[log["step"], log["eval_t2v_R@1"]] for log in history if "eval_t2v_R@1" in log],
+        "measures": measure(output_dir, root),
+    }
+    shutil.rmtree(output_dir)
+    return found
+
+
+def main() -> None:
+    """Run what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("outputs/claims"), help="folder of worlds and runs")
+    parser.add_argument("--seeds", type=int, default=5, help="runs per cell")
+    parser.add_argument("--parallel", type=int, default=os.cpu_count(), help="runs at the same time")
+    parser.add_argument("--hours", type=float, default=float("inf"), help="begin no run after so many hours")
+    parser.add_argument("--studies", nargs="+", default=["heads", "cdcr", *DIALS], help="parts of the study")
+    args = parser.parse_args()
+
+    train_small_clip(args.folder / "clip")
+    done = {(found["study"], found["cell"], found["seed"]) for found in load_results()}
+    cells = [cell for cell in make_cells() if cell.study in args.studies]
+    jobs = [(cell, seed) for seed in range(args.seeds) for cell in cells]
+    jobs = [(cell, seed) for cell, seed in jobs if (cell.study, cell.name, seed) not in done]
+    start, lock = time.monotonic(), threading.Lock()
+
+    def work(job: tuple[Cell, int]) -> None:
+        if time.monotonic() - start < 3600 * args.hours:
+            found = run(*job, args.folder)
+            with lock, open(RESULTS, "a") as file:
+                file.write(json.dumps(found) + "\n")
+        progress.update()
+
+    with ThreadPoolExecutor(args.parallel) as pool, tqdm(total=len(jobs), desc="Training", unit="run") as progress:
+        for _ in pool.map(work, jobs):
+            pass
+
+
+if __name__ == "__main__":
+    main()

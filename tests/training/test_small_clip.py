@@ -1,0 +1,59 @@
+"""The small CLIP of the bundled benchmark: an ordinary checkpoint, whole or absent, from which a DRL model starts."""
+
+import pytest
+import torch
+from transformers import CLIPModel, CLIPProcessor
+
+from drl_tvr import DRLModel
+from drl_tvr.training import small_clip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return small_clip.train_small_clip(tmp_path_factory.mktemp("clips") / "deep" / "clip", num_steps=2)
+
+
+def test_it_is_an_ordinary_clip_checkpoint(folder):
+    model, processor = CLIPModel.from_pretrained(folder), CLIPProcessor.from_pretrained(folder)
+    assert model.config.text_config.vocab_size == len(processor.tokenizer)
+    image = torch.zeros(3, 100, 80, dtype=torch.uint8)
+    inputs = processor(text=["a red star", "a blue box"], images=image, padding=True, return_tensors="pt")
+    assert inputs["pixel_values"].shape == (1, 3, 64, 64)
+    assert model(**inputs).logits_per_text.shape == (2, 1)
+    drl = DRLModel.from_clip_pretrained(folder)
+    assert torch.equal(drl.text_projection.weight, model.text_projection.weight)
+
+
+def test_one_that_is_there_is_left_as_it_is(folder, monkeypatch):
+    monkeypatch.setattr(small_clip, "train", None)
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert small_clip.train_small_clip(folder) == folder
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_an_interrupted_training_leaves_no_folder(tmp_path, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(small_clip, "get_scheduler", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        small_clip.train_small_clip(tmp_path / "clip")
+    assert [path.name for path in tmp_path.iterdir()] in ([], [".clip.lock"])
+
+
+def test_the_seed_decides(folder, tmp_path):
+    again, other = (small_clip.train_small_clip(tmp_path / str(seed), seed, num_steps=2) for seed in (0, 1))
+    weights = [CLIPModel.from_pretrained(path).text_projection.weight for path in (folder, again, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_training_lowers_the_loss(tmp_path):
+    from drl_tvr.data.moving_shapes.scenes import make_scenes
+    from drl_tvr.data.moving_shapes.stills import draw_stills
+
+    trained = small_clip.train_small_clip(tmp_path / "clip", num_steps=30)
+    model, processor = CLIPModel.from_pretrained(trained), CLIPProcessor.from_pretrained(trained)
+    unseen = [stills[0] for stills in draw_stills(make_scenes(), num_stills=1, seed=9).values()]
+    with torch.no_grad():
+        loss = model(**small_clip.processor_inputs(processor, unseen), return_loss=True).loss
+    assert loss < 0.95 * torch.tensor(len(unseen)).log()
