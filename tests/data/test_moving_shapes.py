@@ -433,7 +433,7 @@ def test_an_interrupted_first_write_does_not_stand_in_the_way(tmp_path, unbroken
 
 
 def test_a_renderer_that_dies_is_an_error_that_names_the_clip(tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "render", lambda scene, seed: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(build, "render", lambda scene, **options: os.kill(os.getpid(), signal.SIGKILL))
     said = r"videos/video0.mp4: found that its process died \(SIGKILL; .*Finished clips are kept; run the same command"
     with pytest.raises(BenchmarkError, match=said):
         build_moving_shapes(tmp_path / "root", **SMALL, num_processes=1)

@@ -24,9 +24,10 @@ exec "{python}" -m drl_tvr_cli "$@"
 def draw_clip(color: str, shape: str, motion: str) -> bytes:
     """Draw and encode 3 seconds of one event, 64 x 64 pixels, 10 frames per second."""
     from drl_tvr.data.moving_shapes.render import SCALE, draw_background, draw_object, encode, pose
-    from drl_tvr.data.moving_shapes.scenes import Event
+    from drl_tvr.data.moving_shapes.scenes import Event, draw_background_values
 
-    event, background, frames = Event(color, shape, "big", motion), draw_background(64, 64, random.Random(0)), []
+    event, frames = Event(color, shape, "big", motion), []
+    background = draw_background(64, 64, *draw_background_values(random.Random(0)))
     for index in range(30):
         canvas = background.copy()
         draw_object(canvas, event, *pose(event, index / 30, lane=0.0, turn=1.0))

@@ -181,10 +181,12 @@ def check_command(words: list[str]) -> None:
         args = parse_args(words[1:])
         check_script(args.training_script, args.training_script_args)
     elif words[0] == "python":
-        source = (ROOT / words[1]).read_text()
+        is_module = words[1] == "-m"
+        script = importlib.import_module(f"{words[2]}.__main__").__file__ if is_module else ROOT / words[1]
+        source = Path(script).read_text()
         for flag in (word for word in words[2:] if word.startswith("--")):
             if f'"{flag}"' not in source:
-                raise ValueError(f"{words[1]} has no option {flag}")
+                raise ValueError(f"{script} has no option {flag}")
 
 
 def check_options(argv: list[str]) -> None:

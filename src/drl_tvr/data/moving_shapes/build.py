@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ...files import TEMPORARY_PREFIX, free_space, usable_cores, write_whole
 from ..errors import BenchmarkError
 from ..records import SPLITS
 from ..worker_pool import START_METHOD, WorkerFailure, map_in_processes
+from .dials import to_settings
 from .render import render
 from .scenes import Scene, make_scenes
 
@@ -25,6 +26,7 @@ FORMAT_VERSION = 1
 TIME_LIMIT = 600  # seconds to render one clip
 SETTINGS_FILE = "settings.json"
 SETTING_NAMES = {"format_version", "seed", "num_train", "num_validation", "num_test"}
+DIAL_NAMES = {"filler_words", "irrelevant_frames", "irrelevant_kind"}  # in the settings unless they are the defaults
 CHECKSUM_FILE = "videos.sha256"
 LOCK_FILE = ".lock"
 ANNOTATION_FILE = "MovingShapes_data.json"
@@ -40,6 +42,9 @@ def build_moving_shapes(
     num_validation: int = 200,
     num_test: int = 300,
     num_processes: int | None = None,
+    filler_words: float = 0.0,
+    irrelevant_frames: float = 0.0,
+    irrelevant_kind: str = "blank",
 ) -> Path:
     """Render the clips of the benchmark that are missing under `root`.
 
@@ -52,13 +57,19 @@ def build_moving_shapes(
         seed (`int`, *optional*, defaults to 0): Seed of the whole benchmark.
         num_train, num_validation, num_test (`int`, *optional*): Clips of each split.
         num_processes (`int`, *optional*): Rendering processes; by default one per core that this process may use.
+        filler_words (`float`, *optional*, defaults to 0.0): Share of the words of each caption that say nothing about
+            the clip, from 0 to 0.7.
+        irrelevant_frames (`float`, *optional*, defaults to 0.0): Share of each clip's time that is added before,
+            between and after its events, from 0 to 0.7.
+        irrelevant_kind (`str`, *optional*, defaults to `"blank"`): What the clip shows in that time: `"blank"`, the
+            background alone, or `"object"`, another object in motion that no caption mentions.
 
     Returns:
         `Path`: `root`, which then holds `videos/*.mp4`, the annotations and the checksums.
 
     Raises:
-        `BenchmarkError`: When `root` holds something else or the benchmark with other settings, or when a process that
-            renders dies.
+        `BenchmarkError`: When `root` holds something else or the benchmark with other settings, when a dial is
+            invalid, or when a process that renders dies.
         `OSError`: When a file cannot be written (on a full disk, for example); no partial file stays under its final
             name.
 
@@ -75,14 +86,16 @@ def build_moving_shapes(
     ```
     """
     root = Path(root)
+    dials = to_settings(filler_words, irrelevant_frames, irrelevant_kind)
     settings = {
         "format_version": FORMAT_VERSION,
         "seed": seed,
         "num_train": num_train,
         "num_validation": num_validation,
         "num_test": num_test,
+        **dials,
     }
-    scenes = make_scenes(seed, num_train, num_validation, num_test)
+    scenes = make_scenes(seed, num_train, num_validation, num_test, filler_words)
     wanted = [scene for scene in scenes if scene.split in splits]
     with advising_on(root):
         claim_folder(root, settings)
@@ -91,7 +104,8 @@ def build_moving_shapes(
             checksums = read_checksums(root)
             missing = [scene for scene in wanted if not is_whole(root, scene, checksums)]
             if missing:
-                render_clips(root, missing, seed, num_processes or usable_cores())
+                draw = partial(render, seed=seed, irrelevant_frames=irrelevant_frames, irrelevant_kind=irrelevant_kind)
+                render_clips(root, missing, draw, num_processes or usable_cores())
     return root
 
 
@@ -152,10 +166,13 @@ def read_settings(root: Path) -> dict | None:
             f"{path}: found invalid JSON ({error}), expected the settings of a moving-shapes benchmark. Delete {root} "
             "so that it is made again."
         ) from error
-    if not isinstance(settings, dict) or set(settings) != SETTING_NAMES:
+    if not isinstance(settings, dict) or set(settings) not in (SETTING_NAMES, SETTING_NAMES | DIAL_NAMES):
         raise BenchmarkError(
-            f"{path}: found {settings}, expected the settings {sorted(SETTING_NAMES)} of a moving-shapes benchmark."
+            f"{path}: found {settings}, expected the settings {sorted(SETTING_NAMES)} of a moving-shapes benchmark, "
+            f"and none or all of its dials {sorted(DIAL_NAMES)}."
         )
+    if DIAL_NAMES <= set(settings):
+        to_settings(**{name: settings[name] for name in DIAL_NAMES}, where=f"{path}, ")
     return settings
 
 
@@ -222,9 +239,9 @@ def is_whole(root: Path, scene: Scene, checksums: dict[str, str]) -> bool:
     return digest is not None and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
-def render_to_file(scene: Scene, root: Path, seed: int) -> tuple[str, str] | OSError:
+def render_to_file(scene: Scene, root: Path, draw: Callable[[Scene], bytes]) -> tuple[str, str] | OSError:
     """Render one clip and write it; return its name under `root` and its SHA-256, or why it cannot be written."""
-    content = render(scene, seed)
+    content = draw(scene)
     try:
         path = write_whole(video_path(root, scene), content)
     except OSError as error:
@@ -232,12 +249,12 @@ def render_to_file(scene: Scene, root: Path, seed: int) -> tuple[str, str] | OSE
     return f"videos/{path.name}", hashlib.sha256(content).hexdigest()
 
 
-def render_clips(root: Path, scenes: list[Scene], seed: int, num_processes: int) -> None:
+def render_clips(root: Path, scenes: list[Scene], draw: Callable[[Scene], bytes], num_processes: int) -> None:
     """Render clips in parallel, and note each in the journal when it is done."""
     (root / "videos").mkdir(exist_ok=True)
     for leftover in (root / "videos").glob(f"{TEMPORARY_PREFIX}*"):
         leftover.unlink()
-    work = partial(render_to_file, root=root, seed=seed)
+    work = partial(render_to_file, root=root, draw=draw)
     results = map_in_processes(work, scenes, num_processes, TIME_LIMIT, START_METHOD)
     with contextlib.closing(results), open(root / CHECKSUM_FILE, "a") as journal:
         if journal.tell():

@@ -9,7 +9,7 @@ from datasets import Dataset
 from huggingface_hub import cached_assets_path
 
 from ..records import CAPTION_FEATURES, VIDEO_FEATURES, RetrievalData, check_split
-from .build import ANNOTATION_FILE, build_moving_shapes, read_settings
+from .build import ANNOTATION_FILE, DIAL_NAMES, build_moving_shapes, read_settings
 
 
 def load(root: str | os.PathLike | None, split: str) -> RetrievalData:
@@ -31,6 +31,7 @@ def load(root: str | os.PathLike | None, split: str) -> RetrievalData:
     settings = dict(read_settings(root) or {})
     settings.pop("format_version", None)
     build_moving_shapes(root, splits=(split,), **settings)
+    dials = [f"{name} {settings[name]}" for name in sorted(DIAL_NAMES & set(settings))]
 
     # The build has just made sure that these files are whole.
     annotations = json.loads((root / ANNOTATION_FILE).read_text())
@@ -64,7 +65,7 @@ def load(root: str | os.PathLike | None, split: str) -> RetrievalData:
             features=CAPTION_FEATURES,
         ),
         twins=sorted(twins),
-        protocol="moving-shapes, the benchmark that this package draws",
+        protocol=", ".join(["moving-shapes, the benchmark that this package draws", *dials]),
         expected_videos=len(video_ids),
         expected_captions=len(video_index),
         annotation_files=[ANNOTATION_FILE, f"MovingShapes_{split}.csv"],

@@ -2,17 +2,14 @@
 
 import io
 import math
-import random
 
 import av
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .scenes import Event, Scene
+from .scenes import Event, Scene, draw_layout
 
 
-RESOLUTIONS = ((96, 96), (128, 96), (96, 128), (160, 96), (144, 112), (112, 144))
-FRAME_RATES = (8, 10, 12, 15)
 COLOR_VALUES = {
     "red": (225, 40, 40),
     "green": (40, 190, 60),
@@ -72,53 +69,40 @@ def pose(event: Event, progress: float, lane: float, turn: float) -> tuple[float
     return x, y, radius, angle
 
 
-def render(scene: Scene, seed: int = 0) -> bytes:
+def render(scene: Scene, seed: int = 0, irrelevant_frames: float = 0.0, irrelevant_kind: str = "blank") -> bytes:
     """Draw and encode one scene.
-
-    Resolution, frame rate, length, background, encoder quality, lanes and pauses are drawn from the seed and the
-    clip's name, independently of its events.
 
     Args:
         scene (`Scene`): The scene.
         seed (`int`, *optional*, defaults to 0): Seed of the benchmark.
+        irrelevant_frames, irrelevant_kind (*optional*): The benchmark's dials, as in [`draw_layout`].
 
     Returns:
-        `bytes`: The mp4 file; the same bytes for the same scene and the same version of the encoder.
+        `bytes`: The mp4 file; the same bytes for the same arguments and the same version of the encoder.
+
+    Raises:
+        `BenchmarkError`: When a dial is invalid.
     """
-    rng = random.Random(f"{seed} {scene.video_id}")
-    width, height = rng.choice(RESOLUTIONS)
-    fps = rng.choice(FRAME_RATES)
-    duration = rng.uniform(3.0, 6.0)
-    background = draw_background(width, height, rng)
-
-    # An empty lead-in and lead-out (in seconds), and between them events of unequal length.
-    lead_in, lead_out = rng.uniform(0.0, 0.4), rng.uniform(0.0, 0.4)
-    shares = [rng.uniform(0.8, 1.2) for _ in scene.events]
-    span = (duration - lead_in - lead_out) / sum(shares)
-    parts, start = [], lead_in
-    for event, share in zip(scene.events, shares, strict=True):
-        lane, turn = rng.uniform(-0.1, 0.1), rng.choice((-1.0, 1.0))
-        parts.append((start, start + share * span, event, lane, turn))
-        start += share * span
-
+    layout = draw_layout(scene, seed, irrelevant_frames, irrelevant_kind)
+    background = draw_background(*layout.size, *layout.background)
     frames = []
-    for index in range(round(duration * fps)):
-        time = index / fps
+    for index in range(round(layout.duration * layout.fps)):
+        time = index / layout.fps
         canvas = background.copy()
-        for begin, end, event, lane, turn in parts:
-            if begin <= time < end:
-                draw_object(canvas, event, *pose(event, (time - begin) / (end - begin), lane, turn))
+        for part in (*layout.events, *layout.irrelevant):
+            if part.start <= time < part.end:
+                progress = (time - part.start) / (part.end - part.start)
+                draw_object(canvas, part.event, *pose(part.event, progress, part.lane, part.turn))
         frames.append(canvas.reduce(SCALE))
-    return encode(frames, fps, quality=rng.randint(18, 26))
+    return encode(frames, layout.fps, layout.quality)
 
 
-def draw_background(width: int, height: int, rng: random.Random) -> Image.Image:
+def draw_background(width: int, height: int, top: list[int], bottom: list[int], grain_seed: int) -> Image.Image:
     """Draw a dark gradient with faint grain, `SCALE` times as large as the clip."""
-    top, bottom = (np.array([rng.randint(10, 75) for _ in range(3)], dtype=np.float32) for _ in range(2))
     ramp = np.linspace(0, 1, height * SCALE, dtype=np.float32)[:, None, None]
-    grain = np.random.default_rng(rng.getrandbits(32)).normal(0, 4, (height, width, 1)).astype(np.float32)
+    grain = np.random.default_rng(grain_seed).normal(0, 4, (height, width, 1)).astype(np.float32)
     grain = grain.repeat(SCALE, axis=0).repeat(SCALE, axis=1)
-    pixels = top * (1 - ramp) + bottom * ramp + grain  # (height, width, 3)
+    pixels = np.float32(top) * (1 - ramp) + np.float32(bottom) * ramp + grain  # (height, width, 3)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8), "RGB")
 
 
