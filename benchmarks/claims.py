@@ -111,7 +111,10 @@ def run(cell: Cell, seed: int, folder: Path) -> dict:
     """Train a cell with a seed, measure the model and delete it."""
     from claims_measures import measure  # noqa: PLC0415, in a thread of a process that may only print cells
 
-    root, output_dir = world_of(cell, folder), folder / f"{cell.study}-{cell.name}-{seed}".replace(" ", "").replace("|", "-")
+    root, output_dir = (
+        world_of(cell, folder),
+        folder / f"{cell.study}-{cell.name}-{seed}".replace(" ", "").replace("|", "-"),
+    )
     command = [sys.executable, str(TRAIN), "--output_dir", str(output_dir), "--root", str(root), "--seed", str(seed)]
     command += ["--clip_name_or_path", str(folder / "clip"), "--eval_steps", "55", "--save_steps", "55"]
     command += ["--num_threads", "1", "--disable_tqdm", "true", *cell.flags]

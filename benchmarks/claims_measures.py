@@ -58,8 +58,8 @@ def measure(folder: Path, root: Path) -> dict[str, float]:
 def describe_channels(features: list[DRLFeatures]) -> tuple[float, float]:
     """Return the mean absolute correlation of two channels, and the effective rank of the tokens.
 
-    The effective rank is the exponential of the entropy of the eigenvalues of the correlation matrix (Roy and Vetterli,
-    2007): the number of channels when all are uncorrelated, 1 when all are the same.
+    The effective rank is the exponential of the entropy of the eigenvalues of the correlation matrix (Roy and
+    Vetterli, 2007): the number of channels when all are uncorrelated, 1 when all are the same.
     """
     tokens = standardize_channels(normalize(torch.cat([item.tokens[0] for item in features])))
     correlation = tokens.T @ tokens / (len(tokens) - 1)

@@ -5,7 +5,16 @@ import torch
 from transformers import CLIPModel, CLIPProcessor
 
 from drl_tvr import DRLModel
+from drl_tvr.data.moving_shapes.scenes import make_scenes
+from drl_tvr.data.moving_shapes.stills import draw_stills
 from drl_tvr.training import small_clip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_stills():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_clip, "NUM_STILLS", 3)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +26,7 @@ def test_it_is_an_ordinary_clip_checkpoint(folder):
     model, processor = CLIPModel.from_pretrained(folder), CLIPProcessor.from_pretrained(folder)
     assert model.config.text_config.vocab_size == len(processor.tokenizer)
     image = torch.zeros(3, 100, 80, dtype=torch.uint8)
-    inputs = processor(text=["a red star", "a blue box"], images=image, padding=True, return_tensors="pt")
+    inputs = processor(text=["a red star", "a blue star"], images=image, return_tensors="pt")
     assert inputs["pixel_values"].shape == (1, 3, 64, 64)
     assert model(**inputs).logits_per_text.shape == (2, 1)
     drl = DRLModel.from_clip_pretrained(folder)
@@ -41,17 +50,14 @@ def test_an_interrupted_training_leaves_no_folder(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] in ([], [".clip.lock"])
 
 
-def test_the_seed_decides(folder, tmp_path):
-    again, other = (small_clip.train_small_clip(tmp_path / str(seed), seed, num_steps=2) for seed in (0, 1))
-    weights = [CLIPModel.from_pretrained(path).text_projection.weight for path in (folder, again, other)]
-    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+def test_the_same_seed_gives_the_same_weights(folder, tmp_path):
+    again = small_clip.train_small_clip(tmp_path / "clip", num_steps=2)
+    weights = [CLIPModel.from_pretrained(path).text_projection.weight for path in (folder, again)]
+    assert torch.equal(*weights)
 
 
 def test_training_lowers_the_loss(tmp_path):
-    from drl_tvr.data.moving_shapes.scenes import make_scenes
-    from drl_tvr.data.moving_shapes.stills import draw_stills
-
-    trained = small_clip.train_small_clip(tmp_path / "clip", num_steps=30)
+    trained = small_clip.train_small_clip(tmp_path / "clip", seed=1, num_steps=30)
     model, processor = CLIPModel.from_pretrained(trained), CLIPProcessor.from_pretrained(trained)
     unseen = [stills[0] for stills in draw_stills(make_scenes(), num_stills=1, seed=9).values()]
     with torch.no_grad():

@@ -56,7 +56,10 @@ def train_small_clip(folder: str | os.PathLike, seed: int = 0, num_steps: int = 
 def train(folder: Path, seed: int, num_steps: int) -> None:
     """Train the model and save it with its processor."""
     scenes = make_scenes()
-    captions = [caption for scene in scenes if scene.split == "train" for caption in scene.captions]
+    # With filler words, so that the vocabulary has them: the same checkpoint is for all worlds.
+    captions = [
+        caption for scene in make_scenes(filler_words=0.3) if scene.split == "train" for caption in scene.captions
+    ]
     processor = CLIPProcessor(
         CLIPImageProcessorPil(
             size={"shortest_edge": IMAGE_SIZE}, crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from .render import RESOLUTIONS, SCALE, draw_background, draw_object, pose
-from .scenes import SIZES, Event, Scene, describe_object
+from .render import SCALE, draw_background, draw_object, pose
+from .scenes import RESOLUTIONS, SIZES, Event, Scene, describe_object, draw_background_values, draw_path
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,8 @@ def draw_stills(scenes: Iterable[Scene], num_stills: int, seed: int = 0) -> dict
 def draw_still(color: str, shape: str, motions: list[str], rng: random.Random) -> Still:
     """Draw an object at a moment of one of the motions that train shows it in."""
     event = Event(color, shape, rng.choice(SIZES), rng.choice(motions))
-    canvas = draw_background(*rng.choice(RESOLUTIONS), rng)
-    lane, turn = rng.uniform(-0.1, 0.1), rng.choice((-1.0, 1.0))
-    draw_object(canvas, event, *pose(event, rng.random(), lane, turn))
+    canvas = draw_background(*rng.choice(RESOLUTIONS), *draw_background_values(rng))
+    draw_object(canvas, event, *pose(event, rng.random(), *draw_path(rng)))
     return Still(canvas.reduce(SCALE), describe_object(event, rng), event)
 
 
