@@ -21,13 +21,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+from claims_measures import measure
 from tqdm import tqdm
 
 from drl_tvr.data.moving_shapes import build_moving_shapes
 from drl_tvr.training.small_clip import train_small_clip
 
 
-TRAIN = Path(__file__).parents[1] / "examples" / "train_tvr.py"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 RESULTS = Path(__file__).with_name("claims.jsonl")
 HEADS = {
     "DP": ["--model.interaction", "dp"],
@@ -48,6 +50,11 @@ CDCR = {
 TRANSFORMER = ["--model.temporal_encoder", "transformer"]
 EDITS = ["--temporal_edits", "0.5"]
 NO_EDITS = ["--temporal_edits", "0"]
+# Cells that get all their seeds first.
+CORE = (
+    *("DP | transformer | edits", "TI | transformer | edits", "WTI | transformer | edits", "WTI | published | edits"),
+    *("WTI | none | edits", "TI | transformer | no edits", "WTI | transformer | no edits"),
+)
 DIALS = {
     "filler_words": [{"filler_words": share} for share in (0.25, 0.5, 0.7)],
     "blank": [{"irrelevant_frames": share, "irrelevant_kind": "blank"} for share in (0.25, 0.5)],
@@ -73,7 +80,7 @@ class Cell:
 
 
 def make_cells() -> list[Cell]:
-    """List the cells, those first that the claims need most."""
+    """List the cells of all studies."""
     cells = []
     for edits, with_edits in ((EDITS, "edits"), (NO_EDITS, "no edits")):
         for temporal in ("transformer", "none"):
@@ -109,15 +116,12 @@ def world_of(cell: Cell, folder: Path) -> Path:
 
 def run(cell: Cell, seed: int, folder: Path) -> dict:
     """Train a cell with a seed, measure the model and delete it."""
-    from claims_measures import measure  # noqa: PLC0415, in a thread of a process that may only print cells
-
-    root, output_dir = (
-        world_of(cell, folder),
-        folder / f"{cell.study}-{cell.name}-{seed}".replace(" ", "").replace("|", "-"),
-    )
-    command = [sys.executable, str(TRAIN), "--output_dir", str(output_dir), "--root", str(root), "--seed", str(seed)]
-    command += ["--clip_name_or_path", str(folder / "clip"), "--eval_steps", "55", "--save_steps", "55"]
-    command += ["--num_threads", "1", "--disable_tqdm", "true", *cell.flags]
+    root = world_of(cell, folder)
+    output_dir = folder / f"{cell.study}-{cell.name}-{seed}".replace(" ", "").replace("|", "-")
+    command = [sys.executable, str(EXAMPLES / "train_tvr.py"), "--output_dir", str(output_dir), "--seed", str(seed)]
+    command += ["--config", str(EXAMPLES / "configs" / "moving_shapes.yaml"), "--root", str(root)]
+    command += ["--clip_name_or_path", str(folder / "clip"), "--frame_cache_dir", str(folder / "frames")]
+    command += ["--eval_steps", "55", "--save_steps", "55", "--num_threads", "1", *cell.flags]
     start = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     if done.returncode != 0:
@@ -127,6 +131,7 @@ def run(cell: Cell, seed: int, folder: Path) -> dict:
     found = {
         "study": cell.study,
         "cell": cell.name,
+        "world": root.name,
         "seed": seed,
         "seconds": round(time.monotonic() - start),
         "metrics": result["metrics"],
@@ -148,11 +153,13 @@ def main() -> None:
     parser.add_argument("--studies", nargs="+", default=["heads", "cdcr", *DIALS], help="parts of the study")
     args = parser.parse_args()
 
+    torch.set_num_threads(1)  # of the measures; each run has one, too
     train_small_clip(args.folder / "clip")
     done = {(found["study"], found["cell"], found["seed"]) for found in load_results()}
     cells = [cell for cell in make_cells() if cell.study in args.studies]
     jobs = [(cell, seed) for seed in range(args.seeds) for cell in cells]
     jobs = [(cell, seed) for cell, seed in jobs if (cell.study, cell.name, seed) not in done]
+    jobs.sort(key=lambda job: job[0].name not in CORE)
     start, lock = time.monotonic(), threading.Lock()
 
     def work(job: tuple[Cell, int]) -> None:

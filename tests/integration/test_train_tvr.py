@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from transformers import CLIPConfig, CLIPModel
 
 from drl_tvr import DRLModel, DRLProcessor, load_benchmark
 from drl_tvr.evaluation import EvaluationResult, describe_model, format_result
+from drl_tvr.training import small_clip
 
 
 REPOSITORY = Path(__file__).parents[2]
@@ -306,3 +308,62 @@ def test_a_finished_run_survives_whatever_fails_afterwards(train_tvr, small, tmp
 
 def test_the_example_is_a_recipe_of_at_most_150_lines():
     assert len(SCRIPT.read_text().splitlines()) <= 150
+
+
+@pytest.fixture
+def two_stages(train_tvr, small_root, tmp_path, monkeypatch) -> dict:
+    """A recipe of two steps that trains its CLIP first, with two steps as well."""
+    monkeypatch.setattr(small_clip, "NUM_STILLS", 3)
+    monkeypatch.setattr(train_tvr, "train_small_clip", partial(small_clip.train_small_clip, num_steps=2))
+    return base(
+        tmp_path,
+        root=str(small_root),
+        frame_cache_dir=str(tmp_path / "cache"),
+        clip_name_or_path=str(tmp_path / "clip"),
+        train_clip=True,
+        temporal_edits=0.5,
+        per_device_train_batch_size=8,
+        max_steps=2,
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
+    )
+
+
+def test_both_stages_run_once(train_tvr, two_stages, tmp_path, caplog):
+    config = write_config(tmp_path, two_stages)
+    assert train_tvr.main(["--config", config]) == 0
+    files = [*(tmp_path / "clip").iterdir(), *(tmp_path / "out").glob("*.safetensors"), tmp_path / "out" / "README.md"]
+    before = {path: path.stat().st_mtime_ns for path in files}
+    clip = CLIPModel.from_pretrained(tmp_path / "clip")
+    model = DRLModel.from_pretrained(tmp_path / "out")
+    assert model.text_projection.weight.shape == clip.text_projection.weight.shape
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| towers | from `clip` |" in card and "| temporal edits | 0.5 of the pairs |" in card
+
+    assert train_tvr.main(["--config", config]) == 0
+    assert "this run is finished" in caplog.text
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+
+
+def test_a_second_run_takes_the_clip_of_the_first(train_tvr, two_stages, tmp_path):
+    for seed in (0, 1):
+        flags = ["--seed", str(seed), "--output_dir", str(tmp_path / f"out{seed}")]
+        assert train_tvr.main(["--config", write_config(tmp_path, two_stages), *flags]) == 0
+        if seed == 0:
+            before = (tmp_path / "clip" / "model.safetensors").stat().st_mtime_ns
+    assert (tmp_path / "clip" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_folder_that_is_no_clip_is_one_line(train_tvr, two_stages, tmp_path, caplog):
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip" / "notes.txt").write_text("mine")
+    assert train_tvr.main(["--config", write_config(tmp_path, two_stages)]) == 1
+    assert "clip: found no CLIP tokenizer" in caplog.text
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("flags", [["--benchmark", "msvd"], ["--clip_name_or_path", ""]])
+def test_a_clip_can_be_trained_for_the_bundled_benchmark_alone(flags, train_tvr, two_stages, tmp_path, caplog):
+    assert train_tvr.main(["--config", write_config(tmp_path, two_stages), *flags]) == 2
+    assert "`train_clip`: found True with" in caplog.text

@@ -80,7 +80,7 @@ class Recipe:
         for name, least in (("max_frames", 1), ("max_words", 3)):
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}`: found {getattr(self, name)}, expected at least {least}.")
-        if self.train_clip and (self.clip_name_or_path is None or self.benchmark != "moving-shapes"):
+        if self.train_clip and (not self.clip_name_or_path or self.benchmark != "moving-shapes"):
             raise ValueError(
                 f"`train_clip`: found True with `benchmark`: {self.benchmark!r} and `clip_name_or_path`: "
                 f"{self.clip_name_or_path!r}, expected the benchmark 'moving-shapes' and a folder for the CLIP."
