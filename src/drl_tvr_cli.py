@@ -187,25 +187,37 @@ def evaluate(
 
 @app.command()
 def compare(
-    first: Annotated[str, Argument(metavar="A.json", help="A result of drl-tvr evaluate.")],
-    second: Annotated[str, Argument(metavar="B.json", help="Another one, on the same split.")],
+    files: Annotated[
+        list[str], Argument(metavar="FILE...", help="Results on one split: A.json B.json, or A*.json vs B*.json.")
+    ],
     metric: Annotated[str | None, Option(help="Only this metric, e.g. t2v_R@1.")] = None,
     normalization: Annotated[Normalization | None, Option(help="Compare scores under it, not plain ones.")] = None,
 ) -> None:
-    """Compare two results: is the difference beyond noise?
+    """Compare two results, or two methods over several seeds: is the difference beyond noise?
 
-    The differences are paired, query by query, and each has an interval.
+    The differences of two results are paired, query by query, and each has an interval. For two methods, give the
+    results of several seeds of each, with the word vs between them; the interval then covers other seeds too.
     """
-    from drl_tvr.evaluation import EvaluationResult, compare_results, format_comparison
+    from drl_tvr.evaluation import (
+        EvaluationResult,
+        compare_results,
+        compare_seeds,
+        format_comparison,
+        format_seed_comparison,
+    )
 
-    names = (first, second)
-    results = [EvaluationResult.load(name) for name in names]
-    differences = compare_results(*results, names, normalization)
+    names = split_sides(files)
+    sides = [[EvaluationResult.load(name) for name in of_side] for of_side in names]
+    compare_sides, format_sides = compare_seeds, format_seed_comparison
+    if len(names[0]) == len(names[1]) == 1:
+        compare_sides, format_sides = compare_results, format_comparison
+        sides, names = [results[0] for results in sides], tuple(of_side[0] for of_side in names)
+    differences = compare_sides(*sides, names, normalization)
     if metric is not None:
         if metric not in differences:
             raise ValueError(f"--metric: found {metric!r}, expected one of {', '.join(differences)}.")
         differences = {metric: differences[metric]}
-    print(format_comparison(differences, *results, names, normalization, terminal_width()))
+    print(format_sides(differences, *sides, names, normalization, terminal_width()))
 
 
 @app.command()
@@ -268,6 +280,19 @@ def explain(
     explanation = explain_score(loaded, processor, video, text, start=start, end=end)
     plot_explanation(explanation, output)
     print(f"{format_explanation(explanation, terminal_width())}\n\nThe picture is in {output}.")
+
+
+def split_sides(files: list[str]) -> tuple[list[str], list[str]]:
+    """Split the files of a comparison at the word "vs", or two files without it."""
+    if "vs" in files:
+        place = files.index("vs")
+        sides = files[:place], files[place + 1 :]
+    else:
+        sides = files[:1], files[1:]
+    if not all(sides) or ("vs" not in files and len(files) != 2):
+        given = " ".join(files)
+        raise typer.BadParameter(f"found {given!r}, expected A.json B.json, or A.json ... vs B.json ...")
+    return sides
 
 
 def terminal_width() -> int | None:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from drl_tvr import DRLModel, evaluate_retrieval, load_benchmark
-from drl_tvr.evaluation import EvaluationResult, evaluator
+from drl_tvr.evaluation import EvaluationResult, evaluator, make_result
 from drl_tvr_cli import main
 
 
@@ -194,6 +194,40 @@ def test_compare_says_whether_two_models_differ(evaluate, folder, small_root, ca
         assert main(["compare", "a.json", *flags]) == 1
         error = capsys.readouterr().err
         assert error.startswith("drl-tvr: error: ") and said in error
+
+
+def test_compare_takes_several_seeds_per_side(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = {"benchmark": "mine", "split": "test", "queries_sha256": "0"}
+    for side, hits in (("a", (20, 22, 24)), ("b", (60, 65, 64))):
+        for seed, hit in enumerate(hits):
+            ranks = [1.0] * hit + [2.0] * (80 - hit)
+            model = {"name": side, "sha256": {"model.safetensors": f"{side}{seed}"}, "seed": seed}
+            make_result({"t2v": ranks, "v2t": ranks}, range(80), data, model, {}).save(f"{side}{seed}.json")
+    first, second = ([f"{side}{seed}.json" for seed in range(3)] for side in "ab")
+    assert main(["compare", *first, "vs", *second, "--metric", "t2v_R@1"]) == 0
+    shown = capsys.readouterr().out
+    assert "27.50 ± 2.50  78.75 ± 3.31  +51.25" in shown and "B is better, beyond noise" in shown
+    assert "A: 3 results, seed 0, 1, 2: a0.json, a1.json, a2.json." in shown and "v2t_R@1" not in shown
+    assert main(["compare", "--metric", "t2v_R@1", *first, "vs", "b0.json"]) == 0
+    assert "B has a single seed" in capsys.readouterr().out
+    # One file per side is the comparison of two results, with or without the word.
+    said = []
+    for line in (["a0.json", "b0.json"], ["a0.json", "vs", "b0.json"]):
+        assert main(["compare", *line]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] and "exact p" in said[0]
+    for line, code, error in (
+        ([*first, "vs", *second, "--metric", "x"], 1, "--metric: found 'x', expected one of t2v_R@1"),
+        ([*first, "./a0.json", "vs", *second], 1, "./a0.json: found the weights of a0.json again"),
+        ([*first, "vs", "b0.json", "vs", "b1.json"], 1, "vs: found no such file"),
+        (first, 2, "found 'a0.json a1.json a2.json', expected A.json B.json, or"),
+        (["a0.json"], 2, "found 'a0.json', expected A.json B.json, or"),
+        (["vs", *first], 2, "expected A.json B.json, or A.json ... vs B.json ..."),
+        ([*first, "vs"], 2, "expected A.json B.json, or A.json ... vs B.json ..."),
+    ):
+        assert main(["compare", *line]) == code
+        assert error in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(

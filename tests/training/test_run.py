@@ -232,7 +232,7 @@ def test_a_run_without_its_recipe_is_refused_and_nothing_is_touched(name, left, 
 
 
 def test_a_run_that_is_finished_leaves_one_result_that_names_its_weights_and_data(tmp_path):
-    args = DRLTrainingArguments(str(tmp_path / "out"), report_to="none", use_cpu=True)
+    args = DRLTrainingArguments(str(tmp_path / "out"), report_to="none", use_cpu=True, seed=7)
     run = Run.begin(args, RECIPE)
     (tmp_path / "out" / "model.safetensors").write_bytes(b"weights")
     data = {"benchmark": "msvd", "split": "test", "queries_sha256": "0"}
@@ -244,6 +244,7 @@ def test_a_run_that_is_finished_leaves_one_result_that_names_its_weights_and_dat
     found = EvaluationResult.load(tmp_path / "out" / "test_results.json")
     assert found == run.result
     assert (found.model["name"], found.model["chosen_on"], found.model["fps"]) == ("out", "validation", 1)
+    assert found.model["seed"] == 7
     assert list(found.model["sha256"]) == ["model.safetensors"] and found.data["train"] == {"num_videos": 3}
     assert found.metrics["t2v_R@1"] == 50
     (tmp_path / "out" / "test_results.json").write_text("{}")

@@ -19,8 +19,9 @@ from .normalization import dual_softmax, query_bank_norm, sample_bank
 from .plots import plot_files, plot_ranks, plot_recall, plot_training
 from .results import EvaluationResult, ResultError, make_result
 from .retrieval import encode_captions, encode_videos, score_all
+from .seed_comparison import SeedDifference, compare_seeds, seed_differences
 from .streaming import stream_ranks
-from .tables import format_comparison, format_result
+from .tables import format_comparison, format_result, format_seed_comparison
 from .trained_model import load_trained
 
 
@@ -31,9 +32,11 @@ __all__ = [
     "EvaluationResult",
     "PairedDifference",
     "ResultError",
+    "SeedDifference",
     "bootstrap_intervals",
     "check_processor",
     "compare_results",
+    "compare_seeds",
     "describe_data",
     "describe_model",
     "dual_softmax",
@@ -43,6 +46,7 @@ __all__ = [
     "evaluate_retrieval",
     "format_comparison",
     "format_result",
+    "format_seed_comparison",
     "library_versions",
     "load_trained",
     "make_result",
@@ -59,6 +63,7 @@ __all__ = [
     "sample_bank",
     "score_texts",
     "score_all",
+    "seed_differences",
     "stream_ranks",
     "twin_accuracy",
 ]

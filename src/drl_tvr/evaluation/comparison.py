@@ -38,6 +38,24 @@ def compare_results(
     >>> compare_results(first, second)["t2v_R@1"].difference
     100.0
     ```"""
+    ranks = comparable_ranks(first, second, names, normalization)
+    return paired_differences(*ranks, first.caption_to_video)
+
+
+def comparable_ranks(
+    first: EvaluationResult, second: EvaluationResult, names: tuple[str, str], normalization: str | None
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Return the ranks of two results, and refuse results that cannot be compared.
+
+    Args:
+        first, second, names, normalization: See [`~evaluation.compare_results`].
+
+    Returns:
+        `tuple(dict[str, list[float]], dict[str, list[float]])`: The ranks of each result by direction.
+
+    Raises:
+        [`~evaluation.ResultError`]: See [`~evaluation.compare_results`].
+    """
     for key in ("benchmark", "split", "protocol"):
         found, expected = second.data.get(key), first.data.get(key)
         if found != expected:
@@ -53,7 +71,7 @@ def compare_results(
             f"the same ones ({count_queries(first)})."
         )
     if normalization is None:
-        return paired_differences(first.ranks, second.ranks, first.caption_to_video)
+        return first.ranks, second.ranks
     for name, result in zip(names, (first, second), strict=True):
         if normalization not in result.normalized:
             raise ResultError(
@@ -67,7 +85,7 @@ def compare_results(
             f"{names[1]} cannot be compared with {names[0]}: settings of {normalization}: found {found}, expected "
             f"{expected}."
         )
-    return paired_differences(of_first["ranks"], of_second["ranks"], first.caption_to_video)
+    return of_first["ranks"], of_second["ranks"]
 
 
 def count_queries(result: EvaluationResult) -> str:

@@ -37,7 +37,7 @@ class EvaluationResult:
         data (`dict`): Provenance of the split, from [`~evaluation.describe_data`]: benchmark, split, protocol, counts,
             hashes. A training run adds `train`, the provenance of its training split.
         model (`dict`): Provenance of the model, from [`~evaluation.describe_model`]. A training run adds `chosen_on`,
-            the split on which the checkpoint was chosen.
+            the split on which the checkpoint was chosen, and `seed`, the seed of training.
         metrics (`dict[str, float]`): Metrics as [`evaluate_retrieval`] names them, of scores without normalisation;
             with twins also those of [`~evaluation.twin_accuracy`].
         intervals (`dict[str, tuple[float, float]]`): 95 % intervals of the metrics, from

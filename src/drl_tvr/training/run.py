@@ -154,7 +154,7 @@ class Run:
 
         def write():
             result.model |= {"name": self.folder.resolve().name, "sha256": hash_weights(self.folder)}
-            result.model["chosen_on"] = chosen_on
+            result.model |= {"chosen_on": chosen_on, "seed": read_run(self.folder)[0]["seed"]}
             result.data["train"] = train
             result.save(self.folder / RESULT_FILE)
 
