@@ -1,13 +1,14 @@
 """Train, evaluate and save a DRL model.
 
-    accelerate launch examples/train_tvr.py                               # the bundled benchmark, from scratch
+    accelerate launch examples/train_tvr.py                               # the bundled benchmark
     accelerate launch examples/train_tvr.py --config FILE.yaml            # a recipe; flags override its values
     accelerate launch examples/train_tvr.py --clip_name_or_path CHECKPOINT --output_dir DIR    # the paper's recipe
     accelerate launch --num_processes 4 examples/train_tvr.py             # several GPUs
     torchrun --standalone --nproc_per_node 2 examples/train_tvr.py --use_cpu    # several processes on the CPU
 
-Without arguments this is the recipe `configs/moving_shapes.yaml`, which takes about six minutes on 2 CPU cores. A key
-of a recipe is also a flag, and a field of the model is a dotted flag: `--model.interaction ti`. `--help` lists all.
+Without arguments this is the recipe `configs/moving_shapes.yaml`, which takes about six minutes on 2 CPU cores: it
+trains a small CLIP and then the DRL model that starts from it, as the second line does from any other CLIP. A key of a
+recipe is also a flag, and a field of the model is a dotted flag: `--model.interaction ti`. `--help` lists all.
 """
 
 import logging
