@@ -49,7 +49,14 @@ from .output_folder import check_one_disk, hold_folder
 from .publishing import publish, try_to_write_card, write_card
 from .refused_options import check_options
 from .run import end_with_launcher
-from .wrappers import check_parts, find_drl_model, plain_name, without_parallel, without_wrapper
+from .wrappers import (
+    check_parts,
+    find_drl_model,
+    plain_name,
+    warn_of_unsaved_base,
+    without_parallel,
+    without_wrapper,
+)
 
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "pixel_values_videos", "video_mask")
@@ -147,6 +154,7 @@ class DRLTrainer(Trainer):
             )
         model = without_parallel(model)
         check_parts(model)
+        warn_of_unsaved_base(model)
         check_weight_types(find_drl_model(model), args)
         check_processor(find_drl_model(model), processing_class)
         check_batch_size(args, train_dataset, find_drl_model(model).config)
