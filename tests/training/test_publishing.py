@@ -115,7 +115,7 @@ def test_the_code_of_an_adapters_card_runs(settings, adapter, make_trainer, make
 def test_the_card_of_an_adapter_says_when_no_checkpoint_holds_its_base(make_trainer, make_tiny_model, caplog):
     peft = pytest.importorskip("peft")
     trainer = make_trainer(peft.get_peft_model(make_tiny_model(), peft.LoraConfig(r=2, target_modules=["q_proj"])))
-    assert "found a PEFT adapter on a DRLModel that was not loaded from a checkpoint" in caplog.text
+    assert "found a PEFT adapter of a model that was not loaded from a checkpoint" in caplog.text
     trainer.create_model_card()
     card = (Path(trainer.args.output_dir) / "README.md").read_text()
     assert "```python" not in card and "was not\nloaded from a checkpoint of DRL" in card

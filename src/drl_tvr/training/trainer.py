@@ -13,7 +13,7 @@ from transformers.trainer_utils import speed_metrics
 
 from ..data.loading import PairDataset, RetrievalCollator, decode_split, raise_worker_error
 from ..data.records import RetrievalData
-from ..evaluation.checks import check_processor
+from ..evaluation.checks import check_num_frames, check_processor
 from ..evaluation.evaluator import Share, evaluate_model
 from ..evaluation.results import EvaluationResult
 from ..model.modeling_drl import DRLFeatures, DRLModel
@@ -110,8 +110,8 @@ class DRLTrainer(Trainer):
         train_seconds (`float`, *optional*): Duration of a training that was not resumed.
 
     Raises:
-        `ValueError`: When the processor does not fit the model, a batch cannot be made, weights would be trained in
-            half precision, or an option would have no effect.
+        `ValueError`: When the processor or a video does not fit the model, a batch cannot be made, weights would be
+            trained in half precision, or an option would have no effect.
         `TypeError`: When the model, a split or another argument is of another type.
 
     Example:
@@ -161,9 +161,13 @@ class DRLTrainer(Trainer):
         if type(self).evaluate is DRLTrainer.evaluate:  # that of a subclass may measure more
             check_metric(args, eval_dataset)
         kwargs["data_collator"] = kwargs.get("data_collator") or RetrievalCollator(processing_class)
-        decode = partial(
-            decode_split, video_processor=processing_class.video_processor, cache_dir=args.frame_cache_dir
-        )
+
+        def decode(split: RetrievalData | PairDataset | None) -> PairDataset | None:
+            split = decode_split(split, processing_class.video_processor, args.frame_cache_dir)
+            if split is not None:
+                check_num_frames(find_drl_model(model), split.videos, split.data.videos["video_id"])
+            return split
+
         if isinstance(eval_dataset, Mapping):
             decoded = {name: decode(split) for name, split in eval_dataset.items()}
         else:

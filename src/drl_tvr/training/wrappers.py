@@ -89,8 +89,8 @@ def warn_of_unsaved_base(model: torch.nn.Module) -> None:
     """
     if hasattr(inside_wrapper(model), "peft_config") and find_drl_model(model).loaded_from is None:
         logger.warning(
-            "`model`: found a PEFT adapter on a DRLModel that was not loaded from a checkpoint, expected one that was: "
-            "the run saves the adapter alone. Before the adapter is added: `model.save_pretrained(BASE)` and "
+            "`model`: found a PEFT adapter of a model that was not loaded from a checkpoint, expected one that was; "
+            "only the adapter is saved. Before the adapter is added: `model.save_pretrained(BASE)` and "
             "`model = DRLModel.from_pretrained(BASE)`."
         )
 
