@@ -19,7 +19,7 @@ from ..evaluation.results import EvaluationResult
 from ..model.modeling_drl import DRLFeatures, DRLModel
 from ..model.processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
-from .best_metric import COUNT_FIELDS, check_metric, split_that_chooses
+from .best_metric import check_metric, split_that_chooses
 from .checkpointing import (
     INCOMPLETE,
     STATE_FILE,
@@ -60,6 +60,7 @@ from .wrappers import (
 
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "pixel_values_videos", "video_mask")
+COUNT_FIELDS = ("num_videos", "expected_videos", "num_captions", "expected_captions")  # of a split, beside its metrics
 SMALLEST_SCALE = 2**-14  # the smallest normal number of float16
 
 # Private methods of `Trainer` that DRLTrainer overrides, with the parameters that it relies on: those of transformers
@@ -331,8 +332,15 @@ class DRLTrainer(Trainer):
         if isinstance(dataset, Mapping):
             metrics = {}
             for name, split in dataset.items():
-                metrics.update(self.evaluate(split, ignore_keys, f"{metric_key_prefix}_{name}"))
-            return metrics
+                metrics.update(self._evaluate_split(split, f"{metric_key_prefix}_{name}"))
+        else:
+            metrics = self._evaluate_split(dataset, metric_key_prefix)
+        # Once for all splits: early stopping looks for its metric among those of the evaluation.
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _evaluate_split(self, dataset: RetrievalData | PairDataset, prefix: str) -> dict[str, float]:
+        """Evaluate the model on one split, and log the metrics."""
         dataset = decode_split(dataset, self.processing_class.video_processor, self.args.frame_cache_dir)
         start_time = time.time()
         model = whole_model(find_drl_model(self.model))
@@ -357,10 +365,9 @@ class DRLTrainer(Trainer):
         chooses = split_that_chooses(self.args, self.eval_dataset)
         if chooses is not None:
             metrics["chosen_on_test"] = float(chooses.split == "test")
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
-        metrics.update(speed_metrics(metric_key_prefix, start_time, num_samples=len(dataset.videos)))
+        metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
+        metrics.update(speed_metrics(prefix, start_time, num_samples=len(dataset.videos)))
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def predict(self, *args, **kwargs):
