@@ -332,14 +332,14 @@ class DRLTrainer(Trainer):
         if isinstance(dataset, Mapping):
             metrics = {}
             for name, split in dataset.items():
-                metrics.update(self._evaluate_split(split, f"{metric_key_prefix}_{name}"))
+                metrics.update(self.evaluate_split(split, f"{metric_key_prefix}_{name}"))
         else:
-            metrics = self._evaluate_split(dataset, metric_key_prefix)
+            metrics = self.evaluate_split(dataset, metric_key_prefix)
         # Once for all splits: early stopping looks for its metric among those of the evaluation.
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _evaluate_split(self, dataset: RetrievalData | PairDataset, prefix: str) -> dict[str, float]:
+    def evaluate_split(self, dataset: RetrievalData | PairDataset, prefix: str) -> dict[str, float]:
         """Evaluate the model on one split, and log the metrics."""
         dataset = decode_split(dataset, self.processing_class.video_processor, self.args.frame_cache_dir)
         start_time = time.time()
