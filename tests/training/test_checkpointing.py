@@ -195,9 +195,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
         check_fits(tmp_path, model)
 
 
-@pytest.mark.parametrize(
-    ("keeps_best", "times"), [(False, 1), (True, 2)]
-)  # the best is read again before it is loaded
+@pytest.mark.parametrize(("keeps_best", "times"), [(False, 1), (True, 2)])  # again before it is loaded as the best
 def test_a_resume_reads_every_file_of_its_checkpoint_once(keeps_best, times, make_trainer, monkeypatch):
     by_step = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "max_steps": 1}
     trainer = make_trainer(load_best_model_at_end=keeps_best, **by_step)
