@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig, CLIPConfig, CLIPTextConfig, CLIPVisionConfig, PreTrainedConfig
 
-from drl_tvr import DRLConfig, DRLCrossConfig, DRLTemporalConfig
+from drl_tvr import DRLConfig, DRLCrossConfig, DRLModel, DRLTemporalConfig
+from drl_tvr.model.configuration_drl import SIZES
 
 
 def test_defaults_are_the_recipe_of_the_paper():
@@ -155,7 +156,7 @@ def test_heads_must_divide_the_width():
     "field", ["hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"]
 )
 def test_sizes_of_the_temporal_encoder_are_positive(field: str):
-    with pytest.raises(ValueError, match=f"`temporal_config`: `{field}`: found 0, expected at least 1"):
+    with pytest.raises(ValueError, match=f"`temporal_config.{field}`: found 0, expected at least 1"):
         DRLTemporalConfig(**{field: 0})
 
 
@@ -291,7 +292,24 @@ def test_towers_of_an_old_clip_checkpoint_load(tmp_path: Path):
     assert (from_dicts.text_config.hidden_size, from_dicts.vision_config.hidden_size) == (64, 96)
 
 
-@pytest.mark.parametrize("name", ["temporal_config", "cross_config"])
-def test_too_many_layers_are_refused_before_they_are_built(name):
-    with pytest.raises(ValueError, match=f"`{name}`: `num_hidden_layers`: found 1000000000, expected at most 1,000"):
-        DRLConfig(**{name: {"hidden_size": 512, "num_hidden_layers": 10**9}})
+@pytest.mark.parametrize("name", ["text_config", "vision_config", "temporal_config", "cross_config"])
+def test_sizes_that_no_model_has_are_refused_before_it_is_built(name, tmp_path):
+    part = json.loads(DRLConfig().to_json_string())[name]
+    sizes = {field for field in SIZES if field in part}
+    assert sizes >= {"num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads"}
+    assert sizes > {"temporal_config": set(), "vision_config": {"image_size", "patch_size"}}.get(name, set())
+    for field in sizes:
+        most = "1,000" if field == "num_hidden_layers" else "1,000,000"
+        for value, expected in ((10**9, f"at most {most}"), (0, "at least 1"), (-1, "at least 1")):
+            said = f"`{name}.{field}`: found {value}, expected {expected}."
+            with pytest.raises(ValueError, match=said):
+                DRLConfig(**{name: {**part, field: value}})
+            content = json.dumps({"model_type": "drl", name: {**part, field: value}})
+            (tmp_path / "config.json").write_text(content)
+            with pytest.raises(ValueError, match=said):
+                DRLModel.from_pretrained(tmp_path)
+
+
+def test_a_patch_is_not_larger_than_the_image():
+    with pytest.raises(ValueError, match="`vision_config.patch_size`: found 64, expected at most 32"):
+        DRLConfig(vision_config={"image_size": 32, "patch_size": 64})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from trainer_settings import SETTINGS
 
 from drl_tvr import DRLTrainer, DRLTrainingArguments, load_benchmark
 
@@ -21,7 +22,7 @@ def frame_cache(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def make_trainer(splits, frame_cache, make_tiny_model, tiny_processor, tmp_path) -> Callable[..., DRLTrainer]:
-    """A trainer whose own arguments are the library's, but for the size and the rates of a model from scratch."""
+    """A trainer of `SETTINGS`, with other arguments where given."""
 
     def make(
         model: torch.nn.Module | None = None,
@@ -30,24 +31,11 @@ def make_trainer(splits, frame_cache, make_tiny_model, tiny_processor, tmp_path)
         options: dict | None = None,
         **args,
     ) -> DRLTrainer:
-        settings = {
-            "learning_rate": 1e-3,
-            "clip_learning_rate": 5e-4,
-            "max_steps": 4,
-            "per_device_train_batch_size": 8,
-            "eval_strategy": "no",
-            "save_strategy": "no",
-            "load_best_model_at_end": False,
-            "logging_steps": 1,
-            "report_to": "none",
-            "use_cpu": True,
-            "disable_tqdm": True,
-            "frame_cache_dir": str(frame_cache),
-        }
+        settings = {**SETTINGS, "frame_cache_dir": str(frame_cache), **args}
         return DRLTrainer(
             **{
                 "model": make_tiny_model() if model is None else model,
-                "args": DRLTrainingArguments(str(tmp_path / output_dir), **{**settings, **args}),
+                "args": DRLTrainingArguments(str(tmp_path / output_dir), **settings),
                 "train_dataset": splits["train"],
                 "eval_dataset": splits["validation"],
                 "processing_class": processor,

@@ -74,6 +74,25 @@ def test_several_splits_are_evaluated_under_their_names(make_trainer, splits):
     assert len(logged) == 3 and {entry["eval_own_chosen_on_test"] for entry in logged} == {1.0}
 
 
+def test_early_stopping_finds_its_metric_among_several_splits(make_trainer, splits, monkeypatch, caplog):
+    ranks, callback = {1: 2.0, 2: 3.0, 3: 2.0}, EarlyStoppingCallback(early_stopping_patience=2)
+    options = {"eval_dataset": {"own": splits["validation"], "other": splits["test"]}, "callbacks": [callback]}
+    trainer = make_trainer(options=options, max_steps=5, metric_for_best_model="own_v2t_MnR", **BY_STEP)
+    monkeypatch.setattr(
+        "drl_tvr.evaluation.evaluator.metrics_of_ranks", lambda _: {"v2t_MnR": ranks[trainer.state.global_step]}
+    )
+    trainer.train()
+    assert (trainer.state.global_step, trainer.state.best_global_step) == (3, 1)
+    assert "disabled" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["num_videos", "eval_num_captions", "expected_videos", "own_expected_captions"])
+def test_a_count_does_not_choose_the_checkpoint(name, make_trainer, splits):
+    split = {"own": splits["validation"]} if "own" in name else splits["validation"]
+    with pytest.raises(ValueError, match=f"`metric_for_best_model`: found '{name}', expected one of (own_)?t2v_R@1"):
+        make_trainer(options={"eval_dataset": split}, metric_for_best_model=name, **BY_STEP)
+
+
 @pytest.mark.parametrize("metric", ["t2v_R1", "loss", "validation_t2v_R@1", "t2v_twin_accuracy"])
 def test_a_metric_that_is_not_measured_is_refused_before_the_run(metric, make_trainer, splits):
     splits = {"eval_dataset": {"train": splits["train"]}}  # without twins

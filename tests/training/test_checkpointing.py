@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from drl_tvr.training.checkpointing import (
     check_whole,
     last_checkpoint,
     rotate,
+    sha256,
     write_list,
 )
+from drl_tvr.training.run import Run
 
 
 FILES = (
@@ -190,3 +193,22 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     said = r"model.safetensors: found `weight` of shape \[5, 4\], expected \[7, 4\]. .* another vocabulary"
     with pytest.raises(TrainingCheckpointError, match=said):
         check_fits(tmp_path, model)
+
+
+@pytest.mark.parametrize(("keeps_best", "times"), [(False, 1), (True, 2)])  # again before it is loaded as the best
+def test_a_resume_reads_every_file_of_its_checkpoint_once(keeps_best, times, make_trainer, monkeypatch):
+    by_step = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "max_steps": 1}
+    trainer = make_trainer(load_best_model_at_end=keeps_best, **by_step)
+    run = Run.begin(trainer.args)
+    trainer.train(run.checkpoint)
+    reads: Counter = Counter()
+
+    def count(file: Path) -> str:
+        reads[file.name] += 1
+        return sha256(file)
+
+    monkeypatch.setattr("drl_tvr.training.checkpointing.sha256", count)
+    trainer = make_trainer(load_best_model_at_end=keeps_best, **by_step)
+    trainer.train(Run.begin(trainer.args).checkpoint)
+    assert trainer.state.global_step == 1
+    assert reads.keys() >= {"model.safetensors", "optimizer.pt"} and set(reads.values()) == {times}

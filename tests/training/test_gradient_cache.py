@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch.testing import assert_close
+from trainer_settings import SETTINGS
 from transformers import TrainerCallback
 from transformers.models.clip.modeling_clip import CLIPAttention
 
@@ -200,21 +201,9 @@ class GradientRecorder(TrainerCallback):
 def run_trainer(folder: Path, model: DRLModel, chunk_size: int | None, num_pairs: int | None = None, **settings):
     """Train on (the first `num_pairs` of) the real clips in `folder`: the trainer, and its first step's gradients."""
     recorder = GradientRecorder()
-    arguments = {
-        "learning_rate": 1e-3,
-        "clip_learning_rate": 5e-4,
-        "max_steps": 3,
-        "per_device_train_batch_size": 7,
-        "eval_strategy": "no",
-        "save_strategy": "no",
-        "load_best_model_at_end": False,
-        "logging_steps": 1,
-        "report_to": "none",
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "frame_cache_dir": str(folder / "frames"),
-    }
-    args = DRLTrainingArguments(str(folder / "run"), gradient_cache_chunk_size=chunk_size, **{**arguments, **settings})
+    own = {"max_steps": 3, "per_device_train_batch_size": 7, "frame_cache_dir": str(folder / "frames")}
+    arguments = {**SETTINGS, **own, "gradient_cache_chunk_size": chunk_size, **settings}
+    args = DRLTrainingArguments(str(folder / "run"), **arguments)
     train = load_benchmark("moving-shapes", folder / "clips", "train")
     processor = DRLProcessor.from_pretrained(folder / "processor")
     trainer = DRLTrainer(model, args, train, processing_class=processor, callbacks=[recorder])

@@ -1,5 +1,6 @@
 """The card of a run: what it says, and that it cannot fail a run."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,42 @@ def test_the_card_says_where_the_weights_came_from(make_trainer, make_tiny_model
         assert f"| {title} | {origin} |" in card
         assert ("trained further" in card) == (title == "weights")
         assert str(tmp_path) not in card.replace(trainer.args.output_dir, "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "adapter"),
+    [
+        ({"modules_to_save": ["temporal_encoder", "text_token_weights", "frame_token_weights"]}, "default"),
+        ({"bias": "all"}, "mine"),
+    ],
+)
+def test_the_code_of_an_adapters_card_runs(settings, adapter, make_trainer, make_tiny_model, make_video, monkeypatch):
+    peft = pytest.importorskip("peft")
+    video = make_video("clip.mp4")
+    monkeypatch.chdir(video.parent)
+    make_tiny_model().save_pretrained("base")
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], **settings)
+    model = peft.get_peft_model(DRLModel.from_pretrained("base"), config, adapter_name=adapter)
+    trainer = make_trainer(model, max_steps=2)
+    trainer.train()
+    trainer.save_model()
+    card = (Path(trainer.args.output_dir) / "README.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", card, re.MULTILINE | re.DOTALL)
+    names: dict = {}
+    exec(f"{code}\nlogits = model(**inputs).logits_per_text", names)
+    with torch.no_grad():
+        assert torch.allclose(names["logits"], model.eval()(**names["inputs"]).logits_per_text)
+    assert names["logits"].shape == (1, 1) and "trust_remote_code" not in card
+    # The card counts what the model computes with, and not the frozen copies of `modules_to_save`.
+    in_adapters = sum(weight.numel() for name, weight in model.named_parameters() if "lora_" in name)
+    everything = f"{make_tiny_model().num_parameters() + in_adapters:,}"
+    assert f" and {everything} parameters." in card and f" of {everything} parameters |" in card
+
+
+def test_the_card_of_an_adapter_says_when_no_checkpoint_holds_its_base(make_trainer, make_tiny_model, caplog):
+    peft = pytest.importorskip("peft")
+    trainer = make_trainer(peft.get_peft_model(make_tiny_model(), peft.LoraConfig(r=2, target_modules=["q_proj"])))
+    assert "found a PEFT adapter of a model that was not loaded from a checkpoint" in caplog.text
+    trainer.create_model_card()
+    card = (Path(trainer.args.output_dir) / "README.md").read_text()
+    assert "```python" not in card and "was not\nloaded from a checkpoint of DRL" in card

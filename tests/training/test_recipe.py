@@ -9,6 +9,7 @@ from huggingface_hub.errors import HTTPError
 
 from drl_tvr import DRLConfig
 from drl_tvr.training.recipe import parse_recipe
+from drl_tvr.training.run import Run
 from drl_tvr.training.script import run_script
 
 
@@ -297,3 +298,33 @@ def test_errors_of_the_machine_and_of_the_hub_are_one_line(error, write, caplog)
 def test_a_value_that_transformers_does_not_check_is_one_line(write, caplog):
     assert run_script(None, ["--config", write(), "--accelerator_config", '{"foo": 1}']) == 2
     assert "error: " in caplog.text and "foo" in caplog.text
+
+
+def test_a_start_that_was_refused_leaves_the_folder_to_any_other_run(write, tmp_path, caplog):
+    folder, names = tmp_path / "out", []
+
+    def start(begun: str | None = None, is_refused: bool = True):
+        """Makes a script that claims the folder, as the example does, and may fail before or after training began."""
+
+        def script(recipe, options, args):
+            Run.begin(args, recipe.settings())
+            (folder / "tokenizer").mkdir(exist_ok=True)
+            if begun is not None:
+                (folder / begun).mkdir()
+            names.append({path.name for path in folder.iterdir()})
+            if is_refused:
+                raise ValueError("`max_length`: found 100")
+
+        return script
+
+    assert run_script(start(), ["--config", write(), "--max_words", "100"]) == 1
+    assert "recipe.json" in names[-1] and [path.name for path in folder.iterdir()] == [".run.lock"]
+    assert run_script(start(is_refused=False), ["--config", write(), "--max_words", "30"]) == 0
+    # What was there before stays, and so does what training wrote.
+    assert run_script(start(), ["--config", write(), "--max_words", "30"]) == 1
+    assert {path.name for path in folder.iterdir()} == names[-1] > {"tokenizer"}
+    assert run_script(start(), ["--config", write(), "--max_words", "100"]) == 1
+    assert "AnotherRunError: " in caplog.text and {path.name for path in folder.iterdir()} == names[-1]
+    folder = tmp_path / "second"
+    assert run_script(start("incomplete-checkpoint"), ["--config", write(output_dir=str(folder))]) == 1
+    assert {path.name for path in folder.iterdir()} == names[-1] > {"incomplete-checkpoint"}

@@ -14,6 +14,7 @@ from transformers import BaseVideoProcessor, ProcessorMixin
 
 from .frame_store import load_frames
 from .records import RetrievalData
+from .stored_frames import StoredFrames
 from .worker_pool import end_with_parent
 
 
@@ -74,6 +75,10 @@ class VideoDataset(torch_data.Dataset):
 
     def __getitem__(self, index: int) -> dict:
         return {"frames": self.frames[index]}
+
+    def num_frames(self, index: int) -> int:
+        """Return the number of frames of a video; of stored frames, the pixels are not read."""
+        return self.frames.num_frames(index) if isinstance(self.frames, StoredFrames) else len(self.frames[index])
 
 
 class CaptionDataset(torch_data.Dataset):

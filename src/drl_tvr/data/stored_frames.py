@@ -2,7 +2,8 @@
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -51,18 +52,12 @@ class StoredFrames(Sequence):
             `FrameStoreError`: When the file is gone, not whole or changed.
         """
         file = self.files[index]
-        try:
-            with safe_open(file, framework="pt") as stored:
-                defect = None if file in self.verified else find_defect(stored, file)
-                if defect is None:
-                    frames = stored.get_tensor("frames")
-                    if file not in self.verified and checksum(frames) != read_notes(stored)["crc32"]:
-                        defect = "pixels that do not fit their checksum"
-        except (OSError, SafetensorError) as error:
-            raise FrameStoreError(
-                f"{file}: found no whole file ({error}), expected stored frames. Run the same command again: it "
-                "decodes this video again."
-            ) from error
+        with open_stored(file) as stored:
+            defect = None if file in self.verified else find_defect(stored, file)
+            if defect is None:
+                frames = stored.get_tensor("frames")
+                if file not in self.verified and checksum(frames) != read_notes(stored)["crc32"]:
+                    defect = "pixels that do not fit their checksum"
         if defect:
             raise FrameStoreError(
                 f"{file}: found {defect}, expected frames as they were stored. Delete this file and run the same "
@@ -70,6 +65,38 @@ class StoredFrames(Sequence):
             )
         self.verified.add(file)
         return frames
+
+    def num_frames(self, index: int) -> int:
+        """Read the number of frames of one video, without its pixels.
+
+        Args:
+            index (`int`): Row of the table.
+
+        Returns:
+            `int`: The number.
+
+        Raises:
+            `FrameStoreError`: When the file is gone or not whole.
+        """
+        with open_stored(self.files[index]) as stored:
+            return stored.get_slice("frames").get_shape()[0]
+
+
+@contextmanager
+def open_stored(file: Path) -> Iterator[safe_open]:
+    """Open a stored file.
+
+    Raises:
+        `FrameStoreError`: When it is gone or not whole.
+    """
+    try:
+        with safe_open(file, framework="pt") as stored:
+            yield stored
+    except (OSError, SafetensorError) as error:
+        raise FrameStoreError(
+            f"{file}: found no whole file ({error}), expected stored frames. Run the same command again: it "
+            "decodes this video again."
+        ) from error
 
 
 def is_whole(file: Path, warn: bool = False) -> bool:

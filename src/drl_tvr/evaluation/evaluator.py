@@ -22,7 +22,7 @@ from ..data.loading import (
 from ..data.records import RetrievalData
 from ..model.modeling_drl import DRLFeatures, DRLModel
 from ..model.processing_drl import DRLProcessor
-from .checks import check_processor
+from .checks import check_num_frames, check_processor
 from .fingerprints import describe_data, describe_model, describe_processor, library_versions
 from .metrics import metrics_of_ranks, rank_both_ways, ranks_per_caption, ranks_per_video, twin_accuracy
 from .normalization import NORMALIZATION_NEEDS, dual_softmax, query_bank_norm
@@ -117,8 +117,8 @@ def evaluate_model(
         [`~evaluation.EvaluationResult`]: The plain scores as its metrics, and the normalised ones beside them.
 
     Raises:
-        `ValueError`: When the processor does not fit the model, a normalisation is unknown, `"qb-norm"` has no bank,
-            or the batch size is below 1.
+        `ValueError`: When the processor does not fit the model, a video has more frames than the model has positions
+            for, a normalisation is unknown, `"qb-norm"` has no bank, or the batch size is below 1.
 
     Example:
 
@@ -142,6 +142,7 @@ def evaluate_model(
     check_processor(model, processor)
     data = decode_split(data, processor.video_processor, frame_cache_dir)
     split, columns = data.data, np.asarray(data.caption_to_video)
+    check_num_frames(model, data.videos, split.videos["video_id"])
     captions, videos = encode_split(model, processor, data, share, batch_size, num_workers, show_progress)
     is_large = len(columns) * len(data.videos) > LARGEST_MATRIX
     similarity = None
@@ -227,7 +228,8 @@ def score_texts(
         `torch.Tensor` of shape `(num_texts, num_videos)`: Similarities without the logit scale, float32, on the CPU.
 
     Raises:
-        `ValueError`: When the processor does not fit the model.
+        `ValueError`: When the processor does not fit the model, or a video has more frames than the model has
+            positions for.
 
     Example:
 
@@ -244,6 +246,7 @@ def score_texts(
     torch.Size([1, 2])
     ```"""
     check_processor(model, processor)
+    check_num_frames(model, videos)
     model.eval()
     loading = {"batch_size": batch_size, "collate_fn": RetrievalCollator(processor)}
     features = encode_videos(model, DataLoader(videos, **loading), show_progress)

@@ -1,11 +1,12 @@
 """Publish a model on the Hub: its card, its cost and the push."""
 
 from .cost import ModelCost, measure_cost
-from .model_card import TrainingFacts, make_model_card, write_model_card
+from .model_card import AdapterFacts, TrainingFacts, make_model_card, write_model_card
 from .push import PublishError, push_checkpoint
 
 
 __all__ = [
+    "AdapterFacts",
     "ModelCost",
     "PublishError",
     "TrainingFacts",

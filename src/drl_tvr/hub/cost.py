@@ -20,7 +20,7 @@ class ModelCost:
     """Cost of using a model on one device, one item at a time.
 
     Args:
-        num_parameters (`int`): Number of parameters of the model.
+        num_parameters (`int`): Number of parameters that the model computes with, those of adapters included.
         num_frames (`int`): Number of frames of the measured video.
         ms_per_video (`float`): Milliseconds to encode one video from decoded pixels, without decoding.
         ms_per_query (`float`): Milliseconds to encode a caption of full length and score it against 100 encoded
@@ -80,7 +80,7 @@ def measure(model: DRLModel, processor: DRLProcessor) -> ModelCost:
     video = model.get_video_features(pixels)
     videos = DRLFeatures(*(x.expand(NUM_VIDEOS, *x.shape[1:]) for x in (video.tokens, video.weights, video.mask)))
     return ModelCost(
-        num_parameters=model.num_parameters(),
+        num_parameters=sum(parameter.numel() for parameter in parameters_in_use(model)),
         num_frames=num_frames,
         ms_per_video=milliseconds(lambda: model.get_video_features(pixels), device),
         ms_per_query=milliseconds(lambda: model.similarity(model.get_text_features(ids), videos), device),
@@ -88,6 +88,21 @@ def measure(model: DRLModel, processor: DRLProcessor) -> ModelCost:
         dtype=str(model.dtype).removeprefix("torch."),
         num_threads=torch.get_num_threads() if device.type == "cpu" else None,
     )
+
+
+def parameters_in_use(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """List the parameters that a model computes with: PEFT keeps a frozen copy of each module of `modules_to_save`.
+
+    Args:
+        model (`torch.nn.Module`): A [`DRLModel`], or a module that wraps one.
+
+    Returns:
+        `list[torch.nn.Parameter]`: The parameters, without those copies.
+    """
+    children = (dict(module.named_children()) for module in model.modules())
+    copies = [parts["original_module"] for parts in children if {"original_module", "modules_to_save"} <= parts.keys()]
+    unused = {id(parameter) for copy in copies for parameter in copy.parameters()}
+    return [parameter for parameter in model.parameters() if id(parameter) not in unused]
 
 
 def milliseconds(run: Callable[[], object], device: torch.device) -> float:

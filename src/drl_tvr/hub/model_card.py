@@ -46,6 +46,21 @@ class TrainingFacts:
     trained: str | None = None
 
 
+@dataclass(frozen=True)
+class AdapterFacts:
+    """Facts of a PEFT adapter, which is all that the folder of its run holds beside the processor.
+
+    Args:
+        base (`str`, *optional*): Checkpoint of the DRL model that the adapter belongs to, a name on the Hub or a
+            folder; `None` when that model was not loaded from one.
+        subfolder (`str`, *optional*): Folder of the adapter in that of the run; PEFT makes one unless the adapter is
+            called `"default"`.
+    """
+
+    base: str | None
+    subfolder: str | None = None
+
+
 def planned_facts(args: TrainingArguments, num_processes: int = 1) -> TrainingFacts:
     """Return what the arguments say, for a recipe that was not run yet or a run that nothing more is known of."""
     optimizer = "BertAdam" if args.official_optimizer else "AdamW" if args.optim.startswith("adamw") else args.optim
@@ -74,6 +89,7 @@ def make_model_card(
     cost: ModelCost | None = None,
     finetuned_from: str | None = None,
     finetuned_part: Literal["towers", "model"] = "towers",
+    adapter: AdapterFacts | None = None,
     license: str | None = None,
     tags: Sequence[str] = (),
 ) -> ModelCard:
@@ -96,6 +112,7 @@ def make_model_card(
         finetuned_from (`str`, *optional*): Checkpoint that training started from, a name on the Hub or a folder.
         finetuned_part (`str`, *optional*, defaults to `"towers"`): What comes from it: the `"towers"`, from a CLIP
             checkpoint, or all of the `"model"`, from a DRL model.
+        adapter ([`~hub.AdapterFacts`], *optional*): Facts of the adapter, when the folder holds only one.
         license (`str`, *optional*): Licence of the weights, as the Hub spells it. Only a model that was trained from
             scratch on the bundled benchmark has one by default, because all of it comes from this package.
         tags (`Sequence[str]`, *optional*): More tags for the Hub.
@@ -154,6 +171,7 @@ def make_model_card(
         cost=cost,
         origin=finetuned_from,
         part=finetuned_part,
+        adapter=adapter,
         facts=facts or planned_facts(args, args.world_size if state else 1),
         license=license,
         directions=DIRECTIONS,
@@ -206,4 +224,4 @@ def device_name(device: torch.device) -> str:
     return f"CPU ({found[1].strip() if found else platform.machine()})"
 
 
-__all__ = ["TrainingFacts", "make_model_card", "write_model_card"]
+__all__ = ["AdapterFacts", "TrainingFacts", "make_model_card", "write_model_card"]

@@ -17,7 +17,12 @@ TEMPORAL_ENCODERS = ("transformer", "lstm", "none")
 CDCR_MODES = ("weighted", "argmax", "random", "none")
 PADDING_SIMILARITIES = ("ignore", "zero")
 TOKEN_WEIGHT_DEPTHS = (1, 2, 3)
-MAX_LAYERS = 1000
+# Fields of the towers and blocks that say how large they are. Building more layers takes minutes and all memory.
+SIZES = (
+    "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "max_position_embeddings",
+    "vocab_size", "image_size", "patch_size", "num_channels",
+)  # fmt: skip
+MAX_LAYERS, MAX_SIZE = 1000, 10**6
 # Fields that transformers sets when a configuration is saved and loaded.
 HUB_FIELDS = (
     "model_type", "auto_map", "name_or_path", "torch_dtype", "attn_implementation", "experts_implementation",
@@ -44,6 +49,33 @@ def refuse_unknown_fields(name: str, fields: dict) -> None:
     if unknown:
         fields = ", ".join(f"`{field}`" for field in unknown)
         raise ValueError(f"{name}: found the unknown {'field' if len(unknown) == 1 else 'fields'} {fields}.")
+
+
+def check_sizes(name: str, part: dict | PreTrainedConfig) -> None:
+    """Refuse sizes of a tower or of blocks that no model has, before anything is built by them.
+
+    Args:
+        name (`str`): Name of the part in the configuration.
+        part (`dict` or `PreTrainedConfig`): The part.
+
+    Raises:
+        `ValueError`: When a size is below 1 or very large; the message names it.
+    """
+    fields = part if isinstance(part, dict) else vars(part)
+    for field in SIZES:
+        if isinstance(fields.get(field), int):
+            check_size(f"{name}.{field}", fields[field], MAX_LAYERS if field == "num_hidden_layers" else MAX_SIZE)
+
+
+def check_size(name: str, found: int, most: int = MAX_SIZE) -> None:
+    """Refuse a size below 1, or above the largest.
+
+    Raises:
+        `ValueError`: When it is; the message names the field.
+    """
+    if not 1 <= found <= most:
+        expected = "at least 1" if found < 1 else f"at most {most:,}"
+        raise ValueError(f"`{name}`: found {found}, expected {expected}.")
 
 
 def known_fields(config_class: type[PreTrainedConfig], content: dict) -> dict:
@@ -137,18 +169,11 @@ class DRLTemporalConfig(PreTrainedConfig):
 
     def validate_blocks(self):
         """Part of `@strict`-powered validation."""
-        name = f"`{self.base_config_key}`"
-        for field in ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{name}: `{field}`: found {getattr(self, field)}, expected at least 1.")
-        if self.num_hidden_layers > MAX_LAYERS:  # building more takes minutes and all memory
-            raise ValueError(
-                f"{name}: `num_hidden_layers`: found {self.num_hidden_layers}, expected at most {MAX_LAYERS:,}."
-            )
+        check_sizes(self.base_config_key, self)
         if self.hidden_size % self.num_attention_heads != 0:
             raise ValueError(
-                f"{name}: `hidden_size`: found {self.hidden_size}, expected a multiple of `num_attention_heads` "
-                f"({self.num_attention_heads})."
+                f"`{self.base_config_key}`: `hidden_size`: found {self.hidden_size}, expected a multiple of "
+                f"`num_attention_heads` ({self.num_attention_heads})."
             )
 
 
@@ -263,8 +288,8 @@ class DRLConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         refuse_unknown_fields("DRLConfig", kwargs)
         self.image_mean, self.image_std = list(self.image_mean), list(self.image_std)
-        if self.projection_dim < 1:
-            raise ValueError(f"`projection_dim`: found {self.projection_dim}, expected at least 1.")
+        check_size("projection_dim", self.projection_dim)
+        self._check_towers()  # before the towers divide by a size
         if self.temporal_config is None:
             self.temporal_config = self._text_proportions()
         if self.cross_config is None:
@@ -297,6 +322,11 @@ class DRLConfig(PreTrainedConfig):
         """Whether padding counts as similarity 0 in the maxima of the interaction."""
         return self.padding_similarity == "zero" and self.is_token_wise
 
+    def _check_towers(self) -> None:
+        """Refuse sizes of the towers that no model has."""
+        for name in ("text_config", "vision_config"):
+            check_sizes(name, getattr(self, name) or {})
+
     def _text_proportions(self) -> dict:
         """Return the proportions of the text tower at the width of the tokens."""
         text = self.text_config
@@ -322,6 +352,13 @@ class DRLConfig(PreTrainedConfig):
             value = getattr(self, field)
             if value not in choices:
                 raise ValueError(f"`{field}`: found {value!r}, expected one of {', '.join(map(repr, choices))}.")
+        self._check_towers()
+        vision = self.vision_config
+        if isinstance(vision.image_size, int) and vision.patch_size > vision.image_size:
+            raise ValueError(
+                f"`vision_config.patch_size`: found {vision.patch_size}, expected at most {vision.image_size}, the "
+                "`image_size`."
+            )
         is_finite = all(map(math.isfinite, [*self.image_mean, *self.image_std]))
         if len(self.image_mean) != 3 or len(self.image_std) != 3 or not is_finite or min(self.image_std) <= 0:
             raise ValueError(

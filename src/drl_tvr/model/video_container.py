@@ -247,6 +247,8 @@ def check_duration(
         found = f"a header that promises {promised:.3g} s, and {reading.end:.3f} s of video"
         raise video_error("bad-duration", name, found, f"at most {MAX_DURATION:g} s")
     end = reading.end
+    if promised - end <= LENGTH_TOLERANCE:
+        return None
     times = sorted(pts for pts, _ in reading.packets if pts is not None)
     if len(times) > 1 and reading.packets[-1][1] == 0:
         # Without durations the last frame is taken to be shown as long as the one before it.
@@ -276,6 +278,8 @@ def decode_times(source: str, name: str, index: int) -> tuple[list[tuple[int | N
     with open_video(source, name) as container:
         stream = container.streams[index]
         prepare_decoder(stream)
+        # Nobody sees these pixels: without the filter over the edges of blocks, a quarter of the time is saved.
+        stream.codec_context.options = {**stream.codec_context.options, "skip_loop_filter": "all"}
         try:
             for frame in decode_stream(container, stream):
                 if frame.is_corrupt:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from transformers.utils import is_av_available
 
@@ -19,8 +20,9 @@ class Reading:
     """What the packets of a container say about its video.
 
     Args:
+        time_bases (`dict[int, Fraction]`): Unit of time of each stream that is read, in seconds.
         packets (`list[tuple[int | None, int]]`): Timestamp and duration of each packet that holds something to show.
-        end (`float`): End of the last packet of any stream, in seconds.
+        ends (`dict[int, int]`): End of the last packet of each stream, in its unit of time.
         position (`int`): Position of the last packet of the video in the file, in bytes.
         damage (`str`, *optional*): Why there are no more packets.
         is_encrypted (`bool`): Whether a packet is encrypted.
@@ -34,8 +36,9 @@ class Reading:
         keys (`list[tuple[int | None, int | None]]`): Timestamp and decoding time of each key frame.
     """
 
+    time_bases: dict[int, Fraction]
     packets: list[tuple[int | None, int]] = field(default_factory=list)
-    end: float = 0.0
+    ends: dict[int, int] = field(default_factory=dict)
     position: int = 0
     damage: str | None = None
     is_encrypted: bool = False
@@ -46,6 +49,11 @@ class Reading:
     first_key: int | None = None
     latest: int | None = None
     keys: list[tuple[int | None, int | None]] = field(default_factory=list)
+
+    @property
+    def end(self) -> float:
+        """End of the last packet of any stream, in seconds."""
+        return max([0.0, *(float(end * self.time_bases[stream]) for stream, end in self.ends.items())])
 
     def find_gap(self, packet: "av.Packet") -> int | None:
         """Return where packets of a transport stream are lost, as soon as it is certain.
@@ -103,18 +111,23 @@ def read_packets(container: "av.container.InputContainer", stream: "av.VideoStre
     Raises:
         [`VideoDecodeError`]: With code `"bad-duration"`, when there is no end.
     """
-    reading = Reading(is_encrypted="enc_key_id" in stream.metadata)
-    packets = reading.packets
-    is_transport_stream = container.format.name == "mpegts"
     streams = [other for other in container.streams if other.type in ("video", "audio", "subtitle")]
+    time_bases = {other.index: other.time_base for other in streams}
+    reading = Reading(time_bases, is_encrypted="enc_key_id" in stream.metadata)
+    packets, ends, video = reading.packets, reading.ends, stream.index
+    is_transport_stream = container.format.name == "mpegts"
     try:
         for packet in demux(container, streams):
-            if packet.pts is not None:
-                reading.end = max(reading.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            # There may be a million packets: whole numbers are compared, and seconds are made of the last one.
+            index, pts = packet.stream_index, packet.pts
+            if pts is not None and (end := pts + (packet.duration or 0)) > ends.get(index, 0):
+                ends[index] = end
             # Packets outside the edit list are decoded, since others refer to them, but not shown.
-            if not packet.size or packet.stream_index != stream.index or packet.is_discard:
+            if index != video or not packet.size or packet.is_discard:
                 continue
-            reading.is_encrypted = reading.is_encrypted or packet.has_sidedata("encryption_info")
+            # What follows a key frame is encrypted as it is.
+            if packet.is_keyframe and packet.has_sidedata("encryption_info"):
+                reading.is_encrypted = True
             gap = reading.find_gap(packet) if is_transport_stream else len(packets) if packet.is_corrupt else None
             if gap is not None:
                 reading.damage = f"an end or damage after {gap} frames ({reading.end:.3f} s)"

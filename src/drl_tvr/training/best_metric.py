@@ -10,13 +10,11 @@ from ..evaluation.metrics import DIRECTIONS, METRICS
 from .arguments import DRLTrainingArguments
 
 
-COUNT_FIELDS = ("num_videos", "expected_videos", "num_captions", "expected_captions")  # of a split, beside its metrics
-
 Split = RetrievalData | PairDataset
 
 
 def metrics_of_splits(eval_dataset: Split | Mapping[str, Split]) -> dict[str, RetrievalData]:
-    """List the metrics of an evaluation, each with the split that it is measured on.
+    """List the metrics of an evaluation, each with the split that it is measured on; its counts are not metrics.
 
     Args:
         eval_dataset ([`RetrievalData`], [`~data.loading.PairDataset`] or `dict`): The split, or splits by name.
@@ -34,7 +32,7 @@ def metrics_of_splits(eval_dataset: Split | Mapping[str, Split]) -> dict[str, Re
     data = eval_dataset.data if isinstance(eval_dataset, PairDataset) else eval_dataset
     kinds = (*METRICS, "twin_accuracy") if data.twins else METRICS
     names = [f"{direction}_{kind}" for direction in DIRECTIONS for kind in kinds]
-    return dict.fromkeys([*names, *(name for name in COUNT_FIELDS if data.provenance[name] is not None)], data)
+    return dict.fromkeys(names, data)
 
 
 def find_metric(args: DRLTrainingArguments, metrics: Mapping[str, RetrievalData]) -> str | None:
@@ -88,4 +86,4 @@ def split_that_chooses(
     return eval_dataset.data if isinstance(eval_dataset, PairDataset) else eval_dataset
 
 
-__all__ = ["COUNT_FIELDS", "check_metric", "split_that_chooses"]
+__all__ = ["check_metric", "split_that_chooses"]

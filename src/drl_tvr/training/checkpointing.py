@@ -39,6 +39,10 @@ class TrainingCheckpointError(OSError):
     """Error about a checkpoint that cannot be written or resumed from; the message names the file and what to do."""
 
 
+class WholeCheckpoint(str):
+    """Path of a checkpoint whose files were compared with their list by this process, which need not do so again."""
+
+
 def is_checkpoint(folder: str | os.PathLike) -> bool:
     """Return whether a folder looks like a checkpoint; only [`~training.checkpointing.check_complete`] reads it."""
     return any((Path(folder) / name).is_file() for name in (STATE_FILE, LIST_FILE))
@@ -178,11 +182,14 @@ def check_whole(checkpoint: str | os.PathLike) -> None:
     raise TrainingCheckpointError(f"{damage} Delete {names} {goal}.")
 
 
-def check_complete(checkpoint: str | os.PathLike) -> None:
+def check_complete(checkpoint: str | os.PathLike) -> WholeCheckpoint:
     """Refuse a folder from which a run cannot go on as if it had not ended.
 
     Args:
         checkpoint (`str` or `os.PathLike`): The folder.
+
+    Returns:
+        `WholeCheckpoint`: Its path.
 
     Raises:
         `TrainingCheckpointError`: When it is not a checkpoint, when a file is missing, damaged or foreign, or when it
@@ -198,6 +205,7 @@ def check_complete(checkpoint: str | os.PathLike) -> None:
             f"{checkpoint}: found no optimizer.pt, expected the state of the optimizer. It was written with "
             "`save_only_model`, so a run cannot go on from it."
         )
+    return WholeCheckpoint(checkpoint)
 
 
 def check_fits(checkpoint: str | os.PathLike, model: torch.nn.Module) -> None:
@@ -253,16 +261,19 @@ def check_resumable(checkpoint: str | os.PathLike, model: torch.nn.Module, with_
     """Refuse a checkpoint that is damaged or does not fit, before anything is loaded from it.
 
     Args:
-        checkpoint (`str` or `os.PathLike`): The checkpoint to resume from.
+        checkpoint (`str`, `os.PathLike` or `WholeCheckpoint`): The checkpoint to resume from. All of its files are
+            read, unless that was done before.
         model (`torch.nn.Module`): The model to go on with.
         with_best (`bool`): Whether the best checkpoint that it records is needed too.
 
     Raises:
         `TrainingCheckpointError`: When one of the two is not as it was written, or the model has another shape.
     """
-    check_complete(checkpoint)
+    if not isinstance(checkpoint, WholeCheckpoint):
+        check_complete(checkpoint)
     check_fits(checkpoint, model)
-    if with_best and (best := best_checkpoint(checkpoint)) is not None:
+    best = best_checkpoint(checkpoint) if with_best else None
+    if best is not None and not os.path.samefile(best, checkpoint):
         check_whole(best)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..data.loading import PairDataset
+from ..data.loading import PairDataset, VideoDataset
 from ..data.records import RetrievalData
 from ..model.configuration_drl import DRLConfig
 from ..model.modeling_drl import DRLModel
@@ -74,8 +74,8 @@ def check_batch_size(
     )
     if config.cdcr == "random" or config.compares_vectors:
         raise ValueError(message.format(""))
-    frames = train_dataset.videos.frames if isinstance(train_dataset, PairDataset) else ()
-    single = next((row for row, video in enumerate(frames) if len(video) == 1), None)
+    videos = train_dataset.videos if isinstance(train_dataset, PairDataset) else VideoDataset(())
+    single = next((row for row in range(len(videos)) if videos.num_frames(row) == 1), None)
     if single is not None:
         video_id = train_dataset.data.videos["video_id"][single]
         raise ValueError(message.format(f" of videos of one frame, as {video_id}"))

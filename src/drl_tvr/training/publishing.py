@@ -10,13 +10,22 @@ from transformers.utils import logging
 from ..data.records import RetrievalData
 from ..evaluation.fingerprints import describe_processor
 from ..evaluation.results import EvaluationResult
-from ..hub import ModelCost, PublishError, TrainingFacts, measure_cost, push_checkpoint, write_model_card
+from ..hub import (
+    AdapterFacts,
+    ModelCost,
+    PublishError,
+    TrainingFacts,
+    measure_cost,
+    push_checkpoint,
+    write_model_card,
+)
+from ..hub.cost import parameters_in_use
 from ..hub.model_card import planned_facts
 from ..model.modeling_drl import DRLModel
 from .arguments import DRLTrainingArguments
 from .best_metric import split_that_chooses
 from .optimization import describe_rates
-from .wrappers import find_drl_model
+from .wrappers import find_drl_model, inside_wrapper
 
 
 logger = logging.get_logger(__name__)
@@ -62,6 +71,7 @@ def write_card(
         cost=cost_of(trainer, model),
         finetuned_from=finetuned_from or model.towers_loaded_from or model.loaded_from,
         finetuned_part="towers" if model.loaded_from is None else "model",
+        adapter=adapter_of(trainer, model),
         license=license,
         tags=[tags] if isinstance(tags, str) else tags or [],
     )
@@ -103,6 +113,19 @@ def chosen_on(trainer: Trainer) -> str | None:
     return None if split is None or trainer.state.best_model_checkpoint is None else split.split
 
 
+def adapter_of(trainer: Trainer, model: DRLModel) -> AdapterFacts | None:
+    """Describe the PEFT adapter that the folder of a trainer holds in place of a model.
+
+    Returns:
+        [`~hub.AdapterFacts`], *optional*: Its facts, or `None` when the folder holds the whole model.
+    """
+    saved = inside_wrapper(trainer.model)
+    if not hasattr(saved, "peft_config"):
+        return None
+    name = "default" if saved is model else saved.active_adapters[0]  # a PeftModel has a folder for each of the others
+    return AdapterFacts(model.loaded_from, None if name == "default" else name)
+
+
 def cost_of(trainer: Trainer, model: DRLModel) -> ModelCost | None:
     """Measure the cost of the model, or warn when it cannot be measured; the card then says so."""
     if trainer.is_fsdp_enabled:  # this process holds only a part of the model
@@ -130,9 +153,9 @@ def describe_training(trainer: Trainer, model: DRLModel) -> TrainingFacts:
     ]
     facts = planned_facts(args)
     schedule = facts.schedule if trainer._created_lr_scheduler else type(trainer.lr_scheduler).__name__
-    named = list(trainer.model.named_parameters())
-    trained = sum(parameter.numel() for _, parameter in named if parameter.requires_grad)
-    everything = sum(parameter.numel() for _, parameter in named)
+    in_use = parameters_in_use(trainer.model)
+    trained = sum(parameter.numel() for parameter in in_use if parameter.requires_grad)
+    everything = sum(parameter.numel() for parameter in in_use)
     autocast = {"bf16": "bfloat16", "fp16": "float16"}.get(trainer.accelerator.mixed_precision)
     return TrainingFacts(
         optimizer=", ".join([type(optimizer).__name__, *settings]),

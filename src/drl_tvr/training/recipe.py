@@ -23,10 +23,6 @@ EPILOG = (
     "DRLConfig, and --model.text_config.FIELD VALUE one of its text tower; VALUE is read as YAML."
 )
 FIELDS_OF_NEW_BLOCKS = ("temporal_config", "cross_config")
-SIZES = {  # fields of a tower that DRLConfig does not check
-    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "projection_dim"),
-    *("max_position_embeddings", "vocab_size", "image_size", "patch_size", "num_channels"),
-}
 YAML_BOOL, YAML_FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
 
 
@@ -344,17 +340,9 @@ def check_model_fields(model: dict, from_clip: bool) -> None:
             unknown = sorted(set(map(str, part)) - set(config_class.default_config_fields()))
             if unknown:
                 raise ValueError(f"`{name}`: found unknown fields: {', '.join(unknown)}.")
-            for field_name in SIZES & part.keys():
-                if isinstance(part[field_name], int) and part[field_name] < 1:
-                    raise ValueError(f"`{name}.{field_name}`: found {part[field_name]}, expected at least 1.")
             if name in checked_alone:
                 config_class(**part)
-        vision = DRLConfig(**{name: value for name, value in model.items() if name not in checked_alone}).vision_config
-        if vision.patch_size > vision.image_size:
-            raise ValueError(
-                f"`vision_config.patch_size`: found {vision.patch_size}, expected at most {vision.image_size}, the "
-                "`image_size`."
-            )
+        DRLConfig(**{name: value for name, value in model.items() if name not in checked_alone})
     except (StrictDataclassError, TypeError) as error:  # wrong types are not ValueErrors there
         raise ValueError(str(error)) from error
 

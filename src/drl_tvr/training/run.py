@@ -196,7 +196,7 @@ def resume_or_start(
             raise TrainingCheckpointError(
                 f"`resume_from_checkpoint`: found {resume}, expected the folder of a complete checkpoint."
             )
-        check_complete(resume)
+        resume = check_complete(resume)
     if found is None:
         clear_run(folder)
     elif (differing or not started_alike) and (step := step_of(resume, folder)) is not None:
@@ -213,8 +213,7 @@ def resume_or_start(
         logger.warning(f"{folder}: this run is finished; `overwrite_output_dir` starts it over.")
         return None, True
     elif (last := last_checkpoint(folder)) is not None:
-        check_complete(last)
-        resume = last
+        resume = check_complete(last)
 
     write_json(folder / ARGUMENTS_FILE, arguments)
     write_json(folder / RECIPE_FILE, record)

@@ -2,20 +2,26 @@
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from huggingface_hub.errors import HTTPError
 
 from ..terminal import one_line
 from .arguments import DRLTrainingArguments
+from .output_folder import LOCK_FILE, RunInProgressError, hold_folder
 from .recipe import Recipe, RunOptions, parse_recipe
+from .run import ARGUMENTS_FILE, RECIPE_FILE
 
 
 logger = logging.getLogger(__name__)
 
 # Exit codes.
 FAILED, WRONG_COMMAND_LINE, INTERRUPTED = 1, 2, 130
+# Names in the output folder of a run that has not begun to train.
+BEFORE_TRAINING = (ARGUMENTS_FILE, RECIPE_FILE, "tokenizer")
 
 
 def run_script(
@@ -39,10 +45,14 @@ def run_script(
     except (ValueError, OSError, ImportError, TypeError, RecursionError) as error:
         say(f"error: {one_line(error)}")
         return WRONG_COMMAND_LINE
+    folder, was_empty = Path(args.output_dir), False
     try:
+        was_empty = not names_in(folder)
         script(recipe, options, args)
     except (ValueError, OSError, ImportError, HTTPError) as error:
         logger.error(f"{type(error).__name__}: {one_line(error)}")  # it may be of this process alone
+        if was_empty and is_first_process():
+            clear_start(folder)
         return FAILED
     except KeyboardInterrupt:
         say(f"Interrupted. The same command goes on from the last checkpoint in {args.output_dir}, if there is one.")
@@ -52,8 +62,36 @@ def run_script(
 
 def say(message: str) -> None:
     """Log a message in the first process only."""
-    if os.environ.get("RANK", "0") == "0":
+    if is_first_process():
         logger.error(message)
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first process that the launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def names_in(folder: Path) -> set[str]:
+    """Return the names in a folder, if there is one, but for the lock of a run."""
+    return {path.name for path in folder.iterdir()} - {LOCK_FILE} if folder.is_dir() else set()
+
+
+def clear_start(folder: Path) -> None:
+    """Empty the folder of a run that was refused before it began to train, so that any other can begin there.
+
+    Args:
+        folder (`Path`): A folder that was empty, or not there, before the run.
+    """
+    if not names_in(folder) or not names_in(folder).issubset(BEFORE_TRAINING):
+        return
+    try:
+        lock = hold_folder(folder)
+    except RunInProgressError:  # another run has begun here meanwhile
+        return
+    shutil.rmtree(folder / "tokenizer", ignore_errors=True)
+    for name in (ARGUMENTS_FILE, RECIPE_FILE):
+        (folder / name).unlink(missing_ok=True)
+    lock.release()
 
 
 __all__ = ["run_script"]

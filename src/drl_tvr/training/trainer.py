@@ -13,13 +13,13 @@ from transformers.trainer_utils import speed_metrics
 
 from ..data.loading import PairDataset, RetrievalCollator, decode_split, raise_worker_error
 from ..data.records import RetrievalData
-from ..evaluation.checks import check_processor
+from ..evaluation.checks import check_num_frames, check_processor
 from ..evaluation.evaluator import Share, evaluate_model
 from ..evaluation.results import EvaluationResult
 from ..model.modeling_drl import DRLFeatures, DRLModel
 from ..model.processing_drl import DRLProcessor
 from .arguments import DRLTrainingArguments
-from .best_metric import COUNT_FIELDS, check_metric, split_that_chooses
+from .best_metric import check_metric, split_that_chooses
 from .checkpointing import (
     INCOMPLETE,
     STATE_FILE,
@@ -49,10 +49,18 @@ from .output_folder import check_one_disk, hold_folder
 from .publishing import publish, try_to_write_card, write_card
 from .refused_options import check_options
 from .run import end_with_launcher
-from .wrappers import check_parts, find_drl_model, plain_name, without_parallel, without_wrapper
+from .wrappers import (
+    check_parts,
+    find_drl_model,
+    plain_name,
+    warn_of_unsaved_base,
+    without_parallel,
+    without_wrapper,
+)
 
 
 MODEL_INPUTS = ("input_ids", "attention_mask", "pixel_values_videos", "video_mask")
+COUNT_FIELDS = ("num_videos", "expected_videos", "num_captions", "expected_captions")  # of a split, beside its metrics
 SMALLEST_SCALE = 2**-14  # the smallest normal number of float16
 
 # Private methods of `Trainer` that DRLTrainer overrides, with the parameters that it relies on: those of transformers
@@ -103,8 +111,8 @@ class DRLTrainer(Trainer):
         train_seconds (`float`, *optional*): Duration of a training that was not resumed.
 
     Raises:
-        `ValueError`: When the processor does not fit the model, a batch cannot be made, weights would be trained in
-            half precision, or an option would have no effect.
+        `ValueError`: When the processor or a video does not fit the model, a batch cannot be made, weights would be
+            trained in half precision, or an option would have no effect.
         `TypeError`: When the model, a split or another argument is of another type.
 
     Example:
@@ -147,15 +155,20 @@ class DRLTrainer(Trainer):
             )
         model = without_parallel(model)
         check_parts(model)
+        warn_of_unsaved_base(model)
         check_weight_types(find_drl_model(model), args)
         check_processor(find_drl_model(model), processing_class)
         check_batch_size(args, train_dataset, find_drl_model(model).config)
         if type(self).evaluate is DRLTrainer.evaluate:  # that of a subclass may measure more
             check_metric(args, eval_dataset)
         kwargs["data_collator"] = kwargs.get("data_collator") or RetrievalCollator(processing_class)
-        decode = partial(
-            decode_split, video_processor=processing_class.video_processor, cache_dir=args.frame_cache_dir
-        )
+
+        def decode(split: RetrievalData | PairDataset | None) -> PairDataset | None:
+            split = decode_split(split, processing_class.video_processor, args.frame_cache_dir)
+            if split is not None:
+                check_num_frames(find_drl_model(model), split.videos, split.data.videos["video_id"])
+            return split
+
         if isinstance(eval_dataset, Mapping):
             decoded = {name: decode(split) for name, split in eval_dataset.items()}
         else:
@@ -319,8 +332,15 @@ class DRLTrainer(Trainer):
         if isinstance(dataset, Mapping):
             metrics = {}
             for name, split in dataset.items():
-                metrics.update(self.evaluate(split, ignore_keys, f"{metric_key_prefix}_{name}"))
-            return metrics
+                metrics.update(self.evaluate_split(split, f"{metric_key_prefix}_{name}"))
+        else:
+            metrics = self.evaluate_split(dataset, metric_key_prefix)
+        # Once for all splits: early stopping looks for its metric among those of the evaluation.
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def evaluate_split(self, dataset: RetrievalData | PairDataset, prefix: str) -> dict[str, float]:
+        """Evaluate the model on one split, and log the metrics."""
         dataset = decode_split(dataset, self.processing_class.video_processor, self.args.frame_cache_dir)
         start_time = time.time()
         model = whole_model(find_drl_model(self.model))
@@ -345,10 +365,9 @@ class DRLTrainer(Trainer):
         chooses = split_that_chooses(self.args, self.eval_dataset)
         if chooses is not None:
             metrics["chosen_on_test"] = float(chooses.split == "test")
-        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
-        metrics.update(speed_metrics(metric_key_prefix, start_time, num_samples=len(dataset.videos)))
+        metrics = {f"{prefix}_{name}": value for name, value in metrics.items()}
+        metrics.update(speed_metrics(prefix, start_time, num_samples=len(dataset.videos)))
         self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def predict(self, *args, **kwargs):

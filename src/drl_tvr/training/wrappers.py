@@ -6,9 +6,12 @@ from contextlib import contextmanager
 
 import torch
 from transformers import Trainer
+from transformers.utils import logging
 
 from ..model.modeling_drl import DRLModel
 
+
+logger = logging.get_logger(__name__)
 
 # What wrappers add to the name of a parameter: `torch.compile`, DistributedDataParallel and DataParallel, checkpointed
 # modules, PEFT around a model, around a layer that it adapts, and around a module of `modules_to_save`.
@@ -73,6 +76,25 @@ def check_parts(model: torch.nn.Module) -> None:
             )
 
 
+def inside_wrapper(model: torch.nn.Module) -> torch.nn.Module:
+    """Return what is saved of a wrapped model: a [`DRLModel`] or the `PeftModel` around it."""
+    return next(module for module in model.modules() if hasattr(type(module), "save_pretrained"))
+
+
+def warn_of_unsaved_base(model: torch.nn.Module) -> None:
+    """Warn when a run would save a PEFT adapter alone, and no checkpoint holds the model that it belongs to.
+
+    Args:
+        model (`torch.nn.Module`): A [`DRLModel`], or a module that wraps one.
+    """
+    if hasattr(inside_wrapper(model), "peft_config") and find_drl_model(model).loaded_from is None:
+        logger.warning(
+            "`model`: found a PEFT adapter of a model that was not loaded from a checkpoint, expected one that was; "
+            "only the adapter is saved. Before the adapter is added: `model.save_pretrained(BASE)` and "
+            "`model = DRLModel.from_pretrained(BASE)`."
+        )
+
+
 @contextmanager
 def without_wrapper(trainer: Trainer) -> Iterator[None]:
     """Let a trainer save or load what is inside the wrapper of its model: a [`DRLModel`] or the `PeftModel` around it.
@@ -80,7 +102,7 @@ def without_wrapper(trainer: Trainer) -> Iterator[None]:
     `torch.compile` and other wrappers change the names of the weights, so `from_pretrained` would not find them.
     """
     wrapped = trainer.model
-    trainer.model = next(module for module in wrapped.modules() if hasattr(type(module), "save_pretrained"))
+    trainer.model = inside_wrapper(wrapped)
     try:
         yield
     finally:
@@ -131,7 +153,9 @@ __all__ = [
     "check_parts",
     "clip_parameter_names",
     "find_drl_model",
+    "inside_wrapper",
     "plain_name",
+    "warn_of_unsaved_base",
     "without_parallel",
     "without_wrapper",
 ]
