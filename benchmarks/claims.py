@@ -26,7 +26,7 @@ from claims_measures import measure
 from tqdm import tqdm
 
 from drl_tvr.data.moving_shapes import build_moving_shapes
-from drl_tvr.training.small_clip import train_small_clip
+from drl_tvr.data.moving_shapes.small_clip import train_small_clip
 
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

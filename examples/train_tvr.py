@@ -31,6 +31,7 @@ from drl_tvr import (
 )
 from drl_tvr.data.frame_store import load_frames
 from drl_tvr.data.loading import VideoDataset
+from drl_tvr.data.moving_shapes.small_clip import train_small_clip
 from drl_tvr.data.tokenizer import load_clip_tokenizer, train_clip_tokenizer
 from drl_tvr.evaluation import format_result, score_texts
 from drl_tvr.files import usable_cores
@@ -38,7 +39,6 @@ from drl_tvr.training.publishing import chosen_on, publish_folder, try_to_write_
 from drl_tvr.training.recipe import Recipe, RunOptions
 from drl_tvr.training.run import Run
 from drl_tvr.training.script import run_script
-from drl_tvr.training.small_clip import train_small_clip
 
 
 DEFAULT_RECIPE = Path(__file__).parent / "configs" / "moving_shapes.yaml"

@@ -15,8 +15,8 @@ import yaml
 from transformers import CLIPConfig, CLIPModel
 
 from drl_tvr import DRLModel, DRLProcessor, load_benchmark
+from drl_tvr.data.moving_shapes import small_clip
 from drl_tvr.evaluation import EvaluationResult, describe_model, format_result
-from drl_tvr.training import small_clip
 
 
 REPOSITORY = Path(__file__).parents[2]

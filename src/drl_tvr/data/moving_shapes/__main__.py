@@ -25,10 +25,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         build_moving_shapes(**vars(args))
     except (ValueError, OSError) as error:
-        print(f"moving-shapes: error: {one_line(error)}", file=sys.stderr)
+        sys.stderr.write(f"moving-shapes: error: {one_line(error)}\n")
         return 1
     except KeyboardInterrupt:
-        print("\nmoving-shapes: interrupted. Finished clips are kept: run the same command again.", file=sys.stderr)
+        sys.stderr.write("\nmoving-shapes: interrupted. Finished clips are kept: run the same command again.\n")
         return 130
     return 0
 

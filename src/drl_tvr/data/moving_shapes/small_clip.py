@@ -9,9 +9,9 @@ from filelock import FileLock
 from tqdm.auto import trange
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, get_scheduler, set_seed
 
-from ..data.moving_shapes.scenes import make_scenes
-from ..data.moving_shapes.stills import draw_stills
-from ..data.tokenizer import train_clip_tokenizer
+from ..tokenizer import train_clip_tokenizer
+from .scenes import make_scenes
+from .stills import draw_stills
 
 
 IMAGE_SIZE = 64

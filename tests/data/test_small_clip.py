@@ -5,9 +5,9 @@ import torch
 from transformers import CLIPModel, CLIPProcessor
 
 from drl_tvr import DRLModel
+from drl_tvr.data.moving_shapes import small_clip
 from drl_tvr.data.moving_shapes.scenes import make_scenes
 from drl_tvr.data.moving_shapes.stills import draw_stills
-from drl_tvr.training import small_clip
 
 
 @pytest.fixture(scope="module", autouse=True)
