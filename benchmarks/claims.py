@@ -50,7 +50,7 @@ CDCR = {
 TRANSFORMER = ["--model.temporal_encoder", "transformer"]
 EDITS = ["--temporal_edits", "0.5"]
 NO_EDITS = ["--temporal_edits", "0"]
-# Cells that get all their seeds first.
+# Cells that get all their seeds first; then come the dials.
 CORE = (
     *("DP | transformer | edits", "TI | transformer | edits", "WTI | transformer | edits", "WTI | published | edits"),
     *("WTI | none | edits", "TI | transformer | no edits", "WTI | transformer | no edits"),
@@ -159,7 +159,7 @@ def main() -> None:
     cells = [cell for cell in make_cells() if cell.study in args.studies]
     jobs = [(cell, seed) for seed in range(args.seeds) for cell in cells]
     jobs = [(cell, seed) for cell, seed in jobs if (cell.study, cell.name, seed) not in done]
-    jobs.sort(key=lambda job: job[0].name not in CORE)
+    jobs.sort(key=lambda job: (job[0].name not in CORE, job[0].study not in DIALS))
     start, lock = time.monotonic(), threading.Lock()
 
     def work(job: tuple[Cell, int]) -> None:

@@ -1,6 +1,8 @@
 """The figures of `make demo` that prose quotes are those of the model card, which the run itself wrote."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -66,3 +68,9 @@ def test_the_time_of_the_demo_is_quoted_in_one_form():
     assert f"takes {quoted} on 2 cores" in page
     others = [path for path in (ROOT / "docs").rglob("*.md") if path.stem != "moving_shapes"]
     assert not [path.name for path in others if re.search(r"\d+ min \d+ s", path.read_text(encoding="utf-8"))]
+
+
+def test_the_page_of_the_claims_is_that_of_its_results():
+    command = [sys.executable, "benchmarks/claims_page.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
