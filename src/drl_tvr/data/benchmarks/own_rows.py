@@ -19,6 +19,7 @@ from .text_files import iterate_csv, iterate_json
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 # Beginning of several texts as Python, NumPy, JSON and R write them: `['a', 'b']`, `{"a": "b"}`, `c("a", "b")`.
 SEVERAL = re.compile(r"\w*\(?[\[{]\s*(?:u?[\"']|nan\b)|(?:c|list)\(\s*[\"']")
+BEGINNING = 4096  # bytes, within which the names of all columns stand
 WHOLE = (None, None)  # start and end of a whole file
 Times = tuple[float | None, float | None]
 
@@ -74,13 +75,22 @@ def read_rows(file: Path, paths: SafePaths, base: str | os.PathLike, of_file: st
     check_unclear(dict.fromkeys(watch.could_be, "split"), str(file))
 
 
-def has_videos_and_captions(file: Path) -> bool:
-    """Return whether the first row of a table has a video and a caption; `False` for a table that cannot be read."""
+def describes_videos(file: Path) -> bool:
+    """Return whether a table has columns for videos and captions.
+
+    Of a table whose first row cannot be read, the words at its beginning are taken for its columns. A link that leads
+    nowhere could be to such a table.
+    """
     try:
         row = next(read_records(file), None)
     except BenchmarkError:
-        return False
-    return isinstance(row, dict) and has_main_columns(row)
+        row = None
+    except FileNotFoundError:
+        return True
+    if row is not None:
+        return isinstance(row, dict) and has_main_columns(row)
+    beginning = file.read_bytes()[:BEGINNING].decode(errors="replace")
+    return has_main_columns(re.split(r'[,;|\t\r\n":{}\[\]]+', beginning))
 
 
 def read_records(file: Path) -> Iterator[Any]:
