@@ -248,8 +248,8 @@ def run_doctor(
         - **not_searched** (`list[str]`) -- Links that lead out of the folder, and folders that cannot be read.
         - **target** (`str`, *optional*) -- The folder, the file or the benchmark.
         - **settings**, **versions** (`dict`), **seconds** (`float`) -- Settings, libraries and duration of the check.
-        - **videos** (`list[dict]`) -- The fields of each [`~data.doctor.VideoCheck`]. A table in the folder that cannot
-          be used is one of them, with the code `"bad-table"`; all videos in the folder are then checked, as a whole.
+        - **videos** (`list[dict]`) -- The fields of each [`~data.doctor.VideoCheck`]. A table in the folder that
+          cannot be used is one of them, with the code `"bad-table"`; all videos in it are then checked, as a whole.
 
     Raises:
         `ValueError`: If there is no video, or for invalid settings.
