@@ -243,8 +243,8 @@ def run_doctor(
         - **num_videos**, **num_ok** (`int`) -- Number of videos, and of those that are ok.
         - **codes** (`dict[str, int]`) -- Number of videos per code, the most frequent first.
         - **left_out** (`dict[str, int]`) -- Number of files in the folder that are not videos, per extension.
-        - **tables** (`list[str]`) -- Tables in the folder that were left out, since they do not describe its videos, or
-          could not be used.
+        - **tables** (`list[str]`) -- Tables in the folder that were left out, because they do not describe its
+          videos or cannot be used.
         - **not_searched** (`list[str]`) -- Links that lead out of the folder, and folders that cannot be read.
         - **target** (`str`, *optional*) -- The folder, the file or the benchmark.
         - **settings**, **versions** (`dict`), **seconds** (`float`) -- Settings, libraries and duration of the check.

@@ -51,8 +51,8 @@ def find_target(
     check_is_plain(root, split, target)
     if not os.path.lexists(target) and "://" not in name and extension_of(name) not in VIDEO_EXTENSIONS:
         raise FileNotFoundError(
-            f"{name}: found no such file or folder, expected a folder, a video, a table of your own data or a "
-            f"benchmark ({', '.join(BENCHMARKS)})."
+            f"{name or repr(name)}: found no such file or folder, expected a folder, a video, a table of your own "
+            f"data or a benchmark ({', '.join(BENCHMARKS)})."
         )
     return Target(VideoScan([target]), [], {})
 
