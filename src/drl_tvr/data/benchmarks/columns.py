@@ -1,5 +1,6 @@
 """Recognise the columns of your own table, and refuse a column that could be one of them under another name."""
 
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -108,8 +109,7 @@ def check_values(row: dict, like: dict[str, str], found: dict[str, str], where: 
     for column, value in row.items():
         field = like.get(column)
         if isinstance(value, dict) and column not in found.values():
-            inner = fields_like(map(str, value), {})
-            is_range = any(is_time(value[name]) for name in inner if name in value)
+            is_range = any(is_time(value[name]) for name in names_of_times(tuple(value)))
             if is_range and not found.keys() & {"start", "end"}:
                 unclear[column] = "range"
         elif field == "split" and value is not None and str(value).strip():
@@ -119,6 +119,12 @@ def check_values(row: dict, like: dict[str, str], found: dict[str, str], where: 
         elif field in ("start", "end") and is_time(value):
             unclear[column] = field
     check_unclear(unclear, where)
+
+
+@functools.lru_cache(maxsize=256)
+def names_of_times(names: tuple[str, ...]) -> list[str]:
+    """Return the names in the mapping of a cell that could be of a start, an end or both; most rows have the same."""
+    return [name for name, field in fields_like(names, {}).items() if field != "split"]
 
 
 def is_time(value: Any) -> bool:
