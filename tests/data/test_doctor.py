@@ -4,8 +4,11 @@ import dataclasses
 import json
 import os
 import re
+import resource
 import signal
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +35,9 @@ def check_or_die(video, **settings):
     path = str(video)
     if path.endswith("crash.mp4"):
         os.kill(os.getpid(), signal.SIGSEGV)
+    if path.endswith("memory.mp4"):
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used // 2, resource.RLIM_INFINITY))  # no byte more
     if path.endswith("hang.mp4"):
         time.sleep(600)
     return check_video(video, **settings)
@@ -207,6 +213,15 @@ def test_long_reports_list_problems_alone():
     assert "ok.mp4" not in text and "The 150 videos without a problem are not listed" in text
     assert r"a\n\x1b[31m\udcff.mp4" in text and "       0 bytes\n" in text
     text.encode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_without_memory_costs_its_video(make_video, monkeypatch):
+    monkeypatch.setattr(doctor, "check_video", check_or_die)
+    paths = [make_video("a.mp4"), make_video("memory.mp4", height=960, width=1280)]
+    checks = check_videos(paths, num_workers=1, time_limit=60.0)
+    assert [check.path for check in checks] == [str(path) for path in paths]
+    assert [check.code for check in checks] == ["ok", "decoder-crashed"]
 
 
 @pytest.mark.parametrize(
