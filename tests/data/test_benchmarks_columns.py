@@ -133,6 +133,21 @@ def test_one_column_that_says_its_side_is_refused(name):
         find_columns([*MAIN, name], "my.csv", "3")
 
 
+@pytest.mark.parametrize(
+    ("names", "fields"),
+    [
+        ("in_s,out_s", "start,end"),
+        ("end_s,start_s", "end,start"),
+        ("cue_out,cue_in", "end,start"),
+        ("x_min,x_max", ","),
+        ("ci_lower,ci_upper", ","),
+    ],
+)
+def test_each_side_is_told(names, fields):
+    like = fields_like(names.split(","), {})
+    assert [like.get(name, "") for name in names.split(",")] == fields.split(",")
+
+
 @pytest.mark.parametrize("name", "tested sin send into onto toes items trend blend legend attend recommend".split())
 def test_a_word_with_such_a_word_in_it_is_another(name):
     assert find_columns([*MAIN, name, f"{name}_time"], "my.csv", "3").keys() == set(MAIN)

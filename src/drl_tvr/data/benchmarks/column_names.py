@@ -43,7 +43,7 @@ UNITS = frozenset(
     "mark cut at".split()
 )
 PLACES = frozenset(
-    "clip video seg segment section shot scene event moment trim lead up in temporal relevant gt".split()
+    "clip video seg segment section shot scene event moment trim lead cue up in temporal relevant gt".split()
 )
 RANGES = frozenset("span segment section interval range window moment bound boundary boundarie trim clip cut".split())
 LENGTHS = frozenset("duration length len dur".split())
@@ -110,7 +110,7 @@ def says_side(words: list[str], kinds: dict[str, frozenset[str]]) -> bool:
     if not of_time.issuperset(words):
         return False
     is_loose = not kinds["loose"].isdisjoint(words)
-    units = UNITS.intersection(words) - {"offset"} | ({"s"} & set(words[1:]))
+    units = UNITS.intersection(words) - {"offset"}
     return not kinds["plain"].isdisjoint(words) or is_loose and bool(units)
 
 
@@ -137,12 +137,14 @@ def words_of(name: str) -> list[str]:
     >>> from drl_tvr.data.benchmarks.columns import words_of
 
     >>> words_of("ClipStartedAt"), words_of("starttime (s)")
-    (['clip', 'start', 'at'], ['start', 'time', 's'])
+    (['clip', 'start', 'at'], ['start', 'time', 'sec'])
     ```
     """
     normal = unicodedata.normalize("NFKC", name)
     found = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|(?<=[tT])[01](?!\d)", normal)
     words = "_".join(word.lower() for word in found).replace("t_0", "t0").replace("t_1", "t1").split("_")
+    if words[1:] and words[-1] == "s":
+        words[-1] = "sec"
     return [part for word in words if word for part in known_parts(word) or [singular(word)]]
 
 
