@@ -3,7 +3,8 @@
 import pytest
 
 from drl_tvr import BenchmarkError
-from drl_tvr.data.benchmarks.columns import check_values, field_like
+from drl_tvr.data.benchmarks.column_names import fields_like
+from drl_tvr.data.benchmarks.columns import check_values
 from drl_tvr.data.benchmarks.columns import find_columns as find_names
 
 
@@ -14,8 +15,7 @@ def find_columns(names, where, value="1.5"):
     """The columns of the fields, where every other column holds a value."""
     found = find_names(names, where)
     others = [name for name in names if name not in found.values()]
-    like = {name: field for name in others if (field := field_like(name, found))}
-    check_values(dict.fromkeys(others, value), like, found, where)
+    check_values(dict.fromkeys(others, value), fields_like(names, found), found, where)
     return found
 
 
@@ -94,11 +94,63 @@ def test_another_name_of_the_end_is_refused_beside_a_start(name):
         find_columns([*MAIN, "start", name], "my.csv")
 
 
-@pytest.mark.parametrize("name", "timestamp timestamps span segment interval time_range window moments".split())
+@pytest.mark.parametrize(
+    "name", "timestamp timestamps span segment interval time_range window moments section offset time stop".split()
+)
 def test_a_column_with_both_is_refused_where_neither_is(name):
     with pytest.raises(BenchmarkError, match=f"found {name!r} .*, expected 'start' and 'end' of a segment"):
-        find_columns([*MAIN, name], "my.csv")
-    assert find_columns([*MAIN, "start", "end", name], "my.csv").keys() == {*MAIN, "start", "end"}
+        find_columns([*MAIN, name], "my.csv", "1.5-2")
+    assert find_columns([*MAIN, "start", "end", name], "my.csv", "1.5-2").keys() == {*MAIN, "start", "end"}
+
+
+@pytest.mark.parametrize(
+    "name", "segment section span window offset time stop left right lo upper exit first max shot clip cut s e".split()
+)
+def test_one_number_under_a_name_that_says_little_is_left_alone(name):
+    assert find_columns([*MAIN, name], "my.csv", "3").keys() == set(MAIN)
+
+
+@pytest.mark.parametrize(
+    "names",
+    """left/right lo/hi low/high lower/upper enter/exit entry/exit first/last min/max s/e head/tail seg_left/seg_right
+    clipLo/clipHi onset/offset offset/duration offset/length start_time/stop from/to frm_start/frm_stop""".split(),
+)
+def test_two_columns_that_are_partners_are_refused(names):
+    one, two = names.split("/")
+    with pytest.raises(BenchmarkError, match=f"found '{one}', '{two}' as names of columns, expected 'start' .* 'end'"):
+        find_columns([*MAIN, one, two], "my.csv", "3")
+    found = find_columns([*MAIN, one, two], "my.csv", "a text")
+    assert found.keys() == set(MAIN)
+
+
+@pytest.mark.parametrize(
+    "name",
+    """beg begin_at lead_in lead_out begins beginning from_seconds from_frame starting_from started_at up_to to_s
+    left_sec hi_time enter_time exit_s clip_from segment_until starts_ms begin-s""".split(),
+)
+def test_one_column_that_says_its_side_is_refused(name):
+    with pytest.raises(BenchmarkError, match=f"found '{name}' as names of columns, expected '(start|end)' of"):
+        find_columns([*MAIN, name], "my.csv", "3")
+
+
+@pytest.mark.parametrize(
+    ("names", "fields"),
+    [
+        ("in_s,out_s", "start,end"),
+        ("end_s,start_s", "end,start"),
+        ("cue_out,cue_in", "end,start"),
+        ("x_min,x_max", ","),
+        ("ci_lower,ci_upper", ","),
+    ],
+)
+def test_each_side_is_told(names, fields):
+    like = fields_like(names.split(","), {})
+    assert [like.get(name, "") for name in names.split(",")] == fields.split(",")
+
+
+@pytest.mark.parametrize("name", "tested sin send into onto toes items trend blend legend attend recommend".split())
+def test_a_word_with_such_a_word_in_it_is_another(name):
+    assert find_columns([*MAIN, name, f"{name}_time"], "my.csv", "3").keys() == set(MAIN)
 
 
 @pytest.mark.parametrize(

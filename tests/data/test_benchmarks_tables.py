@@ -93,6 +93,7 @@ def test_a_caption_of_two_lines_in_marks_is_one_caption(tmp_path):
         b'\xef\xbb\xbf"video","caption"\n"a.mp4","a cat"\n"b.mp4","x"\n',
         b"video, caption ,\na.mp4, a cat,\nb.mp4, x,\n",
         b",video,caption\n0,a.mp4,a cat\n1,b.mp4,x\n",
+        b"video,caption,start\na.mp4,a cat,\n,,\n,, \nb.mp4,x,\n,,,\n,\n",  # Excel's empty rows
     ],
 )
 def test_forms_of_one_table(content, tmp_path):
@@ -109,7 +110,10 @@ def test_forms_of_one_table(content, tmp_path):
         (b"video;caption\na.mp4;x\n", "my.csv, line 1: found the header 'video;caption', expected .* between commas"),
         (b"video\tcaption\na.mp4\tx\n", "my.csv, line 1: found the header .*, expected columns between commas"),
         (b"video,caption,caption\na.mp4,x,y\n", "my.csv, line 1: found two columns 'caption', expected one"),
-        (b"video,caption\na.mp4," + b"x" * 200000, "my.csv, line 2: found invalid CSV .*field limit"),
+        (
+            b"video,caption\na.mp4," + b"x" * 200000,
+            "my.csv, line 2: found invalid CSV .*field limit.*, expected cells of at most 131,072 characters",
+        ),
     ],
 )
 def test_another_form_is_an_error_that_names_the_line(content, said, tmp_path):
@@ -132,6 +136,11 @@ def test_commas_in_a_tsv_are_said(tmp_path):
         (json.dumps(["a cat", "é"]), ["a cat", "é"]),
         (" [ 'a' ] ".replace(" '", "'").replace("' ", "'"), ["a"]),
         (str(("a", "b")), ["a", "b"]),
+        ("['a','b']", ["a", "b"]),
+        ("[ 'a' , \"b\", ]", ["a", "b"]),
+        ('["a", "b",]', ["a", "b"]),
+        ("('a',)", ["a"]),
+        ("['a',\n 'b']", ["a", "b"]),
         ("[music] a man sings", ["[music] a man sings"]),
         ("[music]", ["[music]"]),
         ("[1]", ["[1]"]),
@@ -150,6 +159,10 @@ def test_a_list_in_a_cell_is_its_captions(cell, captions, tmp_path):
     "cell",
     [
         "['a cat sleeps' 'a cat naps']",  # NumPy's; Python would join them
+        "['a cat sleeps'\n 'a cat naps']",
+        "['a''b']",
+        "['a',, 'b']",
+        "['a' + 'b']",
         "['a', 'b]",
         "['a', 1]",
         "[]",
@@ -172,17 +185,32 @@ def test_what_looks_like_several_captions_and_is_no_list_is_refused(cell, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "seconds", ["1_0", "٣", "nan", "inf", "-1", "1e400", "00:00:10.500", "1:30", "10s", "0x1", "true"]
+    "seconds", ["1_0", "٣", "nano", "inf", "-1", "1e400", "00:00:10.500", "1:30", "10s", "0x1", "true"]
 )
 def test_what_is_not_a_number_of_seconds_names_its_row_and_column(seconds, tmp_path):
     with pytest.raises(BenchmarkError, match="my.csv, row 2, 'start': found .*, expected a number of seconds"):
         load(tmp_path, f"video,caption,start\na.mp4,x,1\nb.mp4,x,{seconds}\n")
 
 
-@pytest.mark.parametrize("seconds", ["true", "false", "NaN", "-Infinity", "1" + "0" * 400, "[0]", '"1_0"'])
+@pytest.mark.parametrize("seconds", ["true", "false", "-Infinity", "1" + "0" * 400, "[0]", '"1_0"'])
 def test_so_does_another_value_of_json(seconds, tmp_path):
     with pytest.raises(BenchmarkError, match="my.json, row 1, 'end': found .*, expected a number of seconds"):
         load(tmp_path, f'[{{"video": "a.mp4", "caption": "x", "end": {seconds}}}]', "my.json")
+
+
+@pytest.mark.parametrize("seconds", ["", " ", "NA", "nan", "NaN", "N/A", "null", "None"])
+def test_a_time_that_is_not_there_is_that_of_the_file(seconds, tmp_path):
+    assert load(tmp_path, f"video,caption,start,end\na.mp4,x,1,{seconds}\n") == [("a.mp4#1.0-", "x")]
+    text = '[{"video": "a.mp4", "caption": "x", "start": NaN, "end": null}]'
+    assert load(tmp_path, text, "my.json") == [("a.mp4", "x")]
+
+
+def test_an_address_is_no_path(tmp_path):
+    with pytest.raises(
+        BenchmarkError, match="my.csv, row 1, 'video': found the address .*, expected the path"
+    ) as caught:
+        load(tmp_path, "video,caption\nhttps://me:secret@example.org/a.mp4,x\n", allow_missing=True)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("column", ["type", "mode", "whatever"])

@@ -3,13 +3,18 @@
 import dataclasses
 import json
 import os
+import re
+import resource
 import signal
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from video_files import write_video
 
+from drl_tvr import BenchmarkError
 from drl_tvr.data import doctor
 from drl_tvr.data.doctor import VideoCheck, check_video, check_videos, format_report, run_doctor
 from drl_tvr.data.targets import find_target
@@ -30,6 +35,9 @@ def check_or_die(video, **settings):
     path = str(video)
     if path.endswith("crash.mp4"):
         os.kill(os.getpid(), signal.SIGSEGV)
+    if path.endswith("memory.mp4"):
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used // 2, resource.RLIM_INFINITY))  # no byte more
     if path.endswith("hang.mp4"):
         time.sleep(600)
     return check_video(video, **settings)
@@ -94,16 +102,69 @@ def test_annotation_files_beside_videos_are_left_out_and_named(tmp_path, make_vi
     (tmp_path / "train.json").write_text('{"v_a": {"duration": 9, "sentences": ["One."]}}')
     (tmp_path / "val.csv").write_bytes(b"video,caption\n\xff")
     report = run_doctor(tmp_path, num_workers=1)
-    assert (report["ok"], report["num_videos"], report["left_out"]) == (True, 2, {".csv": 2, ".json": 1})
+    # The header of `val.csv` is that of a table of one's own, which is damaged.
+    codes = [(os.path.basename(video["path"]), video["code"]) for video in report["videos"]]
+    assert codes[:2] == [("b.mp4", "ok"), ("a.mp4", "ok")] and ("val.csv", "bad-table") in codes
+    assert not report["ok"] and report["left_out"] == {".csv": 2, ".json": 1}
     assert report["tables"] == ["MSRVTT_JSFUSION_test.csv", "train.json", "val.csv"]
     text = " ".join(format_report(report).split())
     assert "not videos: 2 .csv, 1 .json (MSRVTT_JSFUSION_test.csv, train.json, val.csv)" in text
+    (tmp_path / "val.csv").unlink()
+    assert find_target(tmp_path, None, None).faults == {}
     # Tables with our columns stand for their own videos, when there are no others.
     (tmp_path / "test.csv").write_text("video,caption\nb.mp4,a dog\n")
-    assert len(find_target(tmp_path, None, None)[0].paths) == 2
-    for name in report["tables"]:
-        (tmp_path / name).unlink()
-    assert [os.path.basename(path) for path, _, _ in find_target(tmp_path, None, "test")[0].paths] == ["b.mp4"]
+    target = find_target(tmp_path, None, None)
+    assert len(target.scan.paths) == 2 and sorted(target.faults) == [
+        str(tmp_path / name) for name in ("MSRVTT_JSFUSION_test.csv", "train.json")
+    ]
+    (tmp_path / "train.json").unlink()
+    (tmp_path / "MSRVTT_JSFUSION_test.csv").unlink()
+    assert [os.path.basename(path) for path, _, _ in find_target(tmp_path, None, "test").scan.paths] == ["b.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("metadata.csv", b"video,caption,start\na.mp4,x,0\nb.mp4,y,soon\n", "row 2, 'start': found 'soon'"),
+        ("metadata.csv", b"video,caption,start_time\na.mp4,x,0\n", "found 'start_time'"),
+        ("metadata.csv", b"video;caption\na.mp4;x\n", "expected columns between commas"),
+        ("metadata.csv", b"video,caption\n", r"found \[\], expected rows"),
+        ("metadata.csv", b"video,caption\n../a.mp4,x\n", "row 1: found the video '../a.mp4'"),
+        ("train.tsv", "video\tcaption\na.mp4\tx\n".encode("utf-16"), "found another encoding"),
+        ("test.json", b'[{"video": "a.mp4", "caption": "x"}', "found invalid JSON"),
+        ("test.jsonl", b'{"video": "a.mp4", "caption": "x"}\n{"video', "line 2: found invalid JSON"),
+        ("train/metadata.csv", b"file_name,text\n../a.mp4,caf\xe9\n", "found another encoding"),
+        ("train.csv", None, "No such file"),  # a link that leads nowhere
+    ],
+)
+def test_a_table_that_cannot_be_used_is_named_and_all_videos_are_checked(tmp_path, name, content, fault):
+    for video in ("a.mp4", "sub/b.mp4"):
+        (tmp_path / video).parent.mkdir(exist_ok=True)
+        (tmp_path / video).touch()
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    if content is None:
+        (tmp_path / name).symlink_to("nowhere")
+    else:
+        (tmp_path / name).write_bytes(content)
+    target = find_target(tmp_path, None, None)
+    assert [os.path.relpath(path, tmp_path) for path in target.scan.paths] == ["a.mp4", "sub/b.mp4"]
+    assert re.search(fault, target.faults[str(tmp_path / name)])
+    with pytest.raises((BenchmarkError, FileNotFoundError), match=fault):
+        find_target(tmp_path, None, "test" if "train" not in name else "train")
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "no header", "other columns"])
+def test_what_is_no_table_of_ones_own_is_no_fault(tmp_path, kind):
+    (tmp_path / "a.mp4").touch()
+    table = tmp_path / "LSMDC16_annos_val.csv"
+    if kind == "folder":
+        table.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(table)
+    else:
+        table.write_text('0001_A\t1\tSOMEONE "runs.\n' if kind == "no header" else "clip,label\na.mp4,1\n")
+    target = find_target(tmp_path, None, None)
+    assert (target.scan.paths, target.faults) == ([str(tmp_path / "a.mp4")], {})
 
 
 def test_a_crash_and_a_hang_cost_one_video_each(make_video, monkeypatch):
@@ -152,6 +213,16 @@ def test_long_reports_list_problems_alone():
     assert "ok.mp4" not in text and "The 150 videos without a problem are not listed" in text
     assert r"a\n\x1b[31m\udcff.mp4" in text and "       0 bytes\n" in text
     text.encode()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_without_memory_costs_its_video(make_video, monkeypatch):
+    monkeypatch.setattr(doctor, "check_video", check_or_die)
+    paths = [make_video("a.mp4"), make_video("memory.mp4", height=960, width=1280)]
+    checks = check_videos(paths, num_workers=1, time_limit=60.0)
+    assert [check.path for check in checks] == [str(path) for path in paths]
+    # FFmpeg's decoders call some lacks of memory damage.
+    assert checks[0].code == "ok" and checks[1].code in ("decoder-crashed", "no-frames", "truncated")
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset, concatenate_datasets
 from safetensors import safe_open
 from safetensors.torch import save_file
+from video_files import write_video
 
 from drl_tvr import DRLVideoProcessor, VideoDecodeError
 from drl_tvr.data import frame_keys, frame_store
@@ -582,6 +584,22 @@ def test_a_part_of_a_clip_is_said_each_time_that_it_is_used(tmp_path, tiny_proce
         frames = load_frames(videos, processor, tmp_path / "store", 1)
         assert f"Of 1 of 1 videos only the readable part is used: {path}: " in caplog.text
     assert 0 < len(frames[0]) < 6
+
+
+def test_a_suspicion_is_said_each_time_that_the_frames_are_used(
+    make_video, tiny_processor, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(logging.getLogger("drl_tvr"), "propagate", True)
+    noise = np.random.default_rng(0).integers(0, 255, (40, 48, 64, 3), dtype=np.uint8)
+    path = write_video(tmp_path / "a.mkv", noise, options={"cluster_time_limit": "100"})
+    clusters = path.read_bytes().split(b"\x1f\x43\xb6\x75")
+    path.write_bytes(b"\x1f\x43\xb6\x75".join(clusters[: len(clusters) // 2]))  # as a killed recording may end
+    videos = table([path, make_video("b.mp4")])
+    for _ in range(2):
+        caplog.clear()
+        load_frames(videos, tiny_processor.video_processor, tmp_path / "store", 1)
+        assert f"Of 1 of 2 videos the file is suspicious: {path}: " in caplog.text
+    assert "only the readable part" not in caplog.text
 
 
 def test_settings_that_change_no_pixel_decode_nothing_again(tiny_processor):

@@ -34,7 +34,7 @@ def test_a_snapshot_of_the_hub_is_a_folder_of_own_data(tmp_path):
 
 def test_the_doctor_finds_the_videos_of_a_snapshot(tmp_path):
     snapshot = make_snapshot(tmp_path, {"notes.txt": "text", "videos/deep/a.mp4": "", "b.mp4": ""})
-    scan, missing = find_target(snapshot, None, None)
+    scan, missing, _ = find_target(snapshot, None, None)
     assert scan.paths == [str(snapshot / "b.mp4"), str(snapshot / "videos/deep/a.mp4")]
     assert (scan.left_out, scan.not_searched, missing) == ({".txt": 1}, [], [])
 

@@ -1,9 +1,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoProcessor, AutoVideoProcessor, CLIPTokenizer
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    AutoVideoProcessor,
+    CLIPTokenizer,
+    LlavaOnevisionVideoProcessor,
+)
 from video_files import grey_frames
 
 from drl_tvr.model.configuration_drl import DRLConfig
@@ -162,3 +169,71 @@ def test_padding_to_the_length_is_true_or_false(clip_tokenizer_dir: Path):
     tokenizer = CLIPTokenizer.from_pretrained(clip_tokenizer_dir)
     with pytest.raises(ValueError, match="`pad_to_max_length`: found 'no', expected True or False"):
         DRLProcessor(DRLVideoProcessor(), tokenizer, pad_to_max_length="no")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("video_processor_type", "LlavaOnevisionVideoProcessor"),  # one of transformers
+        ("video_processor_type", "NoVideoProcessor"),
+        ("video_processor_type", [1]),
+        ("auto_map", 3),
+        ("crop_size", None),
+        ("crop_size", "x"),
+        ("crop_size", {"shortest_edge": 224}),
+        ("crop_size", {"height": 22.5, "width": 22.5}),
+        ("size", None),
+        ("size", 1.5),
+        ("size", {"longest_edge": 224}),
+        ("size", {"shortest_edge": "224"}),
+        ("rescale_factor", None),
+        ("rescale_factor", 0),
+        ("image_mean", None),
+        ("image_std", None),
+        ("resample", 99),
+        ("resample", 5),  # which PIL knows and tensors do not
+        ("resample", True),
+        ("resample", [3]),
+        ("resample", None),
+        ("num_frames", 8),
+        ("device", "gpu"),
+        ("backend", "x"),
+        ("preprocess", 3),
+        ("__class__", "x"),
+    ],
+)
+def test_a_wrong_setting_of_videos_names_file_and_field(processor, tmp_path: Path, field, value):
+    processor.save_pretrained(tmp_path)
+    file = tmp_path / "processor_config.json"
+    content = json.loads(file.read_text())
+    content["video_processor"][field] = value
+    file.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=f"^{file}: `video_processor`, `{field}`: found .*, expected .*") as caught:
+        DRLProcessor.from_pretrained(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [[1], "x", None, 3])
+def test_settings_of_videos_are_a_mapping(processor, tmp_path: Path, value):
+    processor.save_pretrained(tmp_path)
+    file = tmp_path / "processor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "video_processor": value}))
+    with pytest.raises(ValueError, match=f"^{file}: `video_processor`: found .*, expected a mapping"):
+        DRLProcessor.from_pretrained(tmp_path)
+
+
+def test_a_foreign_video_processor_is_refused(clip_tokenizer_dir: Path):
+    tokenizer = CLIPTokenizer.from_pretrained(clip_tokenizer_dir)
+    with pytest.raises(ValueError, match="`video_processor`: found a LlavaOnevisionVideoProcessor, expected a DRLV"):
+        DRLProcessor(LlavaOnevisionVideoProcessor(), tokenizer)
+
+
+@pytest.mark.parametrize("settings", [{"resample": 0}, {"resample": "bicubic"}, {"size": 32, "crop_size": [16, 16]}])
+def test_settings_in_their_other_forms_are_taken(settings):
+    frames = np.zeros((1, 40, 50, 3), dtype=np.uint8)
+    assert DRLVideoProcessor(**settings)(frames, return_tensors="pt").pixel_values_videos.shape[-1] in (16, 224)
+
+
+def test_a_setting_that_is_not_used_may_be_none():
+    off = {"do_resize": False, "size": None, "resample": None, "do_rescale": False, "rescale_factor": None}
+    assert DRLVideoProcessor(**off)(np.zeros((1, 40, 50, 3), dtype=np.uint8))["pixel_values_videos"][0].shape[0] == 1

@@ -243,15 +243,17 @@ def run_doctor(
         - **num_videos**, **num_ok** (`int`) -- Number of videos, and of those that are ok.
         - **codes** (`dict[str, int]`) -- Number of videos per code, the most frequent first.
         - **left_out** (`dict[str, int]`) -- Number of files in the folder that are not videos, per extension.
-        - **tables** (`list[str]`) -- Tables in the folder that were left out, since they do not describe its videos.
+        - **tables** (`list[str]`) -- Tables in the folder that were left out, because they do not describe its
+          videos or cannot be used.
         - **not_searched** (`list[str]`) -- Links that lead out of the folder, and folders that cannot be read.
         - **target** (`str`, *optional*) -- The folder, the file or the benchmark.
         - **settings**, **versions** (`dict`), **seconds** (`float`) -- Settings, libraries and duration of the check.
-        - **videos** (`list[dict]`) -- The fields of each [`~data.doctor.VideoCheck`].
+        - **videos** (`list[dict]`) -- The fields of each [`~data.doctor.VideoCheck`]. A table in the folder that
+          cannot be used is one of them, with the code `"bad-table"`; all videos in it are then checked, as a whole.
 
     Raises:
         `ValueError`: If there is no video, or for invalid settings.
-        `BenchmarkError`: If the benchmark is not in `root`.
+        `BenchmarkError`: If the benchmark is not in `root`, or the table that is the target cannot be used.
         `OSError`: If a folder cannot be read.
 
     Example:
@@ -269,10 +271,10 @@ def run_doctor(
 
     ```"""
     began = time.monotonic()
-    scan, missing = find_target(target, root, split)
+    scan, missing, faults = find_target(target, root, split)
     videos, left_out, not_searched = scan.paths, scan.left_out, scan.not_searched
     name = safe_name(os.fsdecode(target)) if isinstance(target, str | os.PathLike) else None
-    if not videos and not missing:
+    if not (videos or missing or faults):
         others = ", ".join(f"{count} {label}" for label, count in left_out.items()) or "nothing else"
         unseen = f" Not searched: {', '.join(not_searched[:3])}." if not_searched else ""
         raise ValueError(f"{name or '`target`'}: found no video ({others}), expected at least one.{unseen}")
@@ -289,6 +291,8 @@ def run_doctor(
     for video_id in missing:
         message = f"{video_id}: no file of the benchmark has this id, expected a video file [missing]"
         checks.append(VideoCheck(video_id, code="missing", message=message))
+    for table, fault in faults.items():
+        checks.append(VideoCheck(safe_name(table), code="bad-table", message=f"{fault} [bad-table]"))
     num_ok = sum(check.ok for check in checks)
     return {
         "report_version": REPORT_VERSION,

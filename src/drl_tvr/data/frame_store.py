@@ -9,7 +9,7 @@ a whole table: after one changed video or an interrupt, it would decode all of t
 import contextlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -93,8 +93,7 @@ def load_frames(
             decode_missing(missing, len(unique), video_processor, num_processes or default_num_processes())
         finally:
             clear_leftovers(folder)  # of processes that were stopped, or whose killed parent they outlived
-    if video_processor.allow_truncated:
-        warn_of_truncated(files, sources)
+    warn_of_findings(unique)
     return StoredFrames(files)
 
 
@@ -103,17 +102,23 @@ def default_num_processes() -> int:
     return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
-def warn_of_truncated(files: Sequence[Path], sources: Sequence[dict]) -> None:
-    """Warn of the videos of which only a part could be read, each time that they are used."""
-    parts = {}
-    for file, source in zip(files, sources, strict=True):
+def warn_of_findings(sources: dict[Path, dict]) -> None:
+    """Warn of the videos of which only a part could be read, and of those that are odd, each time that they are used.
+
+    Args:
+        sources (`dict[Path, dict]`): From `stored_file` and `describe_source`.
+    """
+    findings = {"truncation": {}, "suspicion": {}}
+    for file, source in sources.items():
         with safe_open(file, framework="pt") as stored:
-            reason = read_notes(stored)["truncation"]
-        if reason:
-            parts[source["path"]] = reason
-    if parts:
-        listed = "; ".join(f"{path}: {reason}" for path, reason in list(parts.items())[:10])
-        logger.warning(f"Of {len(parts)} of {len(set(files))} videos only the readable part is used: {listed}")
+            notes = read_notes(stored)
+        for kind, found in findings.items():
+            if notes[kind]:
+                found[source["path"]] = notes[kind]
+    for kind, said in (("truncation", "only the readable part is used"), ("suspicion", "the file is suspicious")):
+        if findings[kind]:
+            listed = "; ".join(f"{path}: {reason}" for path, reason in list(findings[kind].items())[:10])
+            logger.warning(f"Of {len(findings[kind])} of {len(sources)} videos {said}: {listed}")
 
 
 def decode_missing(
@@ -269,7 +274,7 @@ def decode_to_files(clips: dict[Path, dict], video_processor: BaseVideoProcessor
     for (file, source), pixels, metadata in zip(
         clips.items(), inputs["pixel_values_videos"], inputs["video_metadata"], strict=True
     ):
-        save_frames(file, source, pixels, metadata.truncation)
+        save_frames(file, source, pixels, metadata.truncation, metadata.suspicion)
 
 
 def lock_file(file: Path) -> Path:

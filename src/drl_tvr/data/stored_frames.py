@@ -17,7 +17,8 @@ from .frame_keys import stored_file, to_json
 
 logger = logging.get_logger(__name__)
 
-STORE_NOTES = ("frames", "crc32", "truncation")  # type and shape, checksum, why only a part of the video is there
+# Type and shape, checksum, why only a part of the video is there, and what is odd about it.
+STORE_NOTES = ("frames", "crc32", "truncation", "suspicion")
 
 
 class FrameStoreError(OSError):
@@ -121,7 +122,7 @@ def find_defect(stored: safe_open, file: Path) -> str | None:
     found = [frames.get_dtype(), *frames.get_shape()]
     try:
         source = read_notes(stored)
-        expected, _, _ = (source.pop(key) for key in STORE_NOTES)
+        expected, *_ = (source.pop(key) for key in STORE_NOTES)
     except (ValueError, TypeError, KeyError, AttributeError):
         return "frames without the notes of a store"
     if stored_file(file.parent.parent, source) != file:
@@ -131,7 +132,8 @@ def find_defect(stored: safe_open, file: Path) -> str | None:
 
 def read_notes(stored: safe_open) -> dict:
     """Return the notes of a stored file: its source, and what `save_frames` adds."""
-    return json.loads((stored.metadata() or {}).get("clip", "null"))
+    notes = json.loads((stored.metadata() or {}).get("clip", "null"))
+    return {"suspicion": None, **notes}  # which older files lack
 
 
 def checksum(frames: torch.Tensor) -> str:
@@ -139,7 +141,9 @@ def checksum(frames: torch.Tensor) -> str:
     return f"{zlib.crc32(frames.numpy()):08x}"
 
 
-def save_frames(file: Path, source: dict, pixels: torch.Tensor, truncation: str | None = None) -> None:
+def save_frames(
+    file: Path, source: dict, pixels: torch.Tensor, truncation: str | None = None, suspicion: str | None = None
+) -> None:
     """Write a file of frames, which appears under its name only when it is whole and on the disk.
 
     Args:
@@ -147,12 +151,14 @@ def save_frames(file: Path, source: dict, pixels: torch.Tensor, truncation: str 
         source (`dict`): From `describe_source`; it is noted in the file.
         pixels (`torch.Tensor` of shape `(num_frames, 3, height, width)`): uint8.
         truncation (`str`, *optional*): Why they are only those of the readable part; it is noted too.
+        suspicion (`str`, *optional*): What is odd about the video; it is noted too.
 
     Raises:
         `FrameStoreError`: When it cannot be written.
     """
     pixels = pixels.contiguous()
-    notes = {**source, "frames": ["U8", *pixels.shape], "crc32": checksum(pixels), "truncation": truncation}
+    notes = {**source, "frames": ["U8", *pixels.shape], "crc32": checksum(pixels)}
+    notes |= {"truncation": truncation, "suspicion": suspicion}
     # The order of several notes would be another each time.
     content = save({"frames": pixels}, metadata={"clip": to_json(notes)})
     store = file.parent.parent

@@ -35,7 +35,7 @@ def read_mapping(file: str | os.PathLike) -> dict:
     return content
 
 
-def read_processor_config(name_or_path: str | os.PathLike, **location) -> dict:
+def read_processor_config(name_or_path: str | os.PathLike, **location) -> tuple[str, dict]:
     """Read `processor_config.json`; transformers also loads the audio tokenizer that it names.
 
     Args:
@@ -43,13 +43,13 @@ def read_processor_config(name_or_path: str | os.PathLike, **location) -> dict:
         location: Arguments of `from_pretrained` named in `LOCATION`.
 
     Returns:
-        `dict`: The content, empty when there is no such file.
+        `tuple(str, dict)`: The file and its content, which is empty when there is no such file.
 
     Raises:
         `ValueError`: When the file is not JSON, or does not hold a mapping.
     """
     file = cached_file(name_or_path, PROCESSOR_NAME, _raise_exceptions_for_missing_entries=False, **location)
-    return {} if file is None else read_mapping(file)
+    return (PROCESSOR_NAME, {}) if file is None else (file, read_mapping(file))
 
 
 def load_tokenizer(name_or_path: str | os.PathLike, **kwargs) -> PreTrainedTokenizerBase:

@@ -1,15 +1,21 @@
 """The processor: from captions and videos to the four inputs of [`DRLModel`]."""
 
 import os
+from operator import attrgetter
 
 from transformers import PreTrainedTokenizerBase
 from transformers.feature_extraction_utils import BatchFeature
+from transformers.models.auto.video_processing_auto import video_processor_class_from_name
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
 from transformers.tokenization_utils_base import TextInput
 from transformers.video_utils import VideoInput
 
 from .own_files import LOCATION, load_tokenizer, read_processor_config
 from .publishing import DRLPublishMixin
+from .video_processing_drl import DRLVideoProcessor
+
+
+name_of = attrgetter("__name__")
 
 
 def check_max_length(max_length: int) -> None:
@@ -20,6 +26,38 @@ def check_max_length(max_length: int) -> None:
     """
     if not isinstance(max_length, int) or isinstance(max_length, bool) or max_length < 3:
         raise ValueError(f"`max_length`: found {max_length!r}, expected at least 3: start, one word and end.")
+
+
+def check_text_settings(max_length: int, pad_to_max_length: bool) -> None:
+    """Check the settings of captions.
+
+    Raises:
+        `ValueError`: When one has an invalid value; the message names it.
+    """
+    check_max_length(max_length)
+    if not isinstance(pad_to_max_length, bool):
+        raise ValueError(f"`pad_to_max_length`: found {pad_to_max_length!r}, expected True or False.")
+
+
+def check_video_settings(settings: object) -> None:
+    """Check the settings of a video processor in a file, before transformers makes one of them.
+
+    Raises:
+        `ValueError`: When they are not those of a [`DRLVideoProcessor`], or one has an invalid value.
+    """
+    if not isinstance(settings, dict):
+        raise ValueError(f"`video_processor`: found {settings!r}, expected a mapping.")
+    name = settings.get("video_processor_type")
+    registered = video_processor_class_from_name(name) if isinstance(name, str) else None
+    is_ours = name in (None, "DRLVideoProcessor") or registered and issubclass(registered, DRLVideoProcessor)
+    if not is_ours:
+        raise ValueError(f"`video_processor`, `video_processor_type`: found {name!r}, expected 'DRLVideoProcessor'.")
+    if not isinstance(settings.get("auto_map", {}), dict):
+        raise ValueError(f"`video_processor`, `auto_map`: found {settings['auto_map']!r}, expected a mapping.")
+    try:
+        DRLVideoProcessor(**settings)
+    except ValueError as error:
+        raise ValueError(f"`video_processor`, {error}") from error
 
 
 class DRLProcessor(DRLPublishMixin, ProcessorMixin):
@@ -54,9 +92,11 @@ class DRLProcessor(DRLPublishMixin, ProcessorMixin):
     published_as = {None: "AutoProcessor", "video_processor": "AutoVideoProcessor"}
 
     def __init__(self, video_processor=None, tokenizer=None, max_length: int = 32, pad_to_max_length: bool = False):
-        check_max_length(max_length)
-        if not isinstance(pad_to_max_length, bool):
-            raise ValueError(f"`pad_to_max_length`: found {pad_to_max_length!r}, expected True or False.")
+        check_text_settings(max_length, pad_to_max_length)
+        # By its name: a repository's code, and this package, may both define it.
+        if video_processor is not None and "DRLVideoProcessor" not in map(name_of, type(video_processor).__mro__):
+            found = name_of(type(video_processor))
+            raise ValueError(f"`video_processor`: found a {found}, expected a DRLVideoProcessor.")
         self.max_length = max_length
         self.pad_to_max_length = pad_to_max_length
         super().__init__(video_processor, tokenizer)
@@ -65,7 +105,13 @@ class DRLProcessor(DRLPublishMixin, ProcessorMixin):
     def get_processor_dict(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs) -> tuple[dict, dict]:
         """Read `processor_config.json`, but not the audio tokenizer of another repository that it may name."""
         location = {name: kwargs.pop(name) for name in LOCATION if name in kwargs}
-        return read_processor_config(pretrained_model_name_or_path, **location), kwargs
+        file, settings = read_processor_config(pretrained_model_name_or_path, **location)
+        try:
+            check_text_settings(settings.get("max_length", 32), settings.get("pad_to_max_length", False))
+            check_video_settings(settings.get("video_processor", {}))
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+        return settings, kwargs
 
     @classmethod
     def _load_tokenizer_from_pretrained(

@@ -14,7 +14,6 @@ from transformers.utils import TensorType, logging
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoInput, VideoMetadata
 
-from .frame_sampling import check_sampling, is_number
 from .pixel_buffer import check_num_pixels
 from .publishing import DRLPublishMixin
 from .video_decoding import (
@@ -29,6 +28,7 @@ from .video_decoding import (
 )
 from .video_errors import safe_name, video_error
 from .video_inputs import all_frames, list_videos, to_metadata, to_one_per_video
+from .video_settings import check_arguments, check_fields
 
 
 logger = logging.get_logger(__name__)
@@ -36,18 +36,7 @@ logger = logging.get_logger(__name__)
 # 4096 x 4096. A file of 43 bytes can hold a frame of 1 x 65535, which resizing by its short side would enlarge to 3.3
 # billion pixels.
 MAX_RESIZED_PIXELS = 2**24
-LONGEST_SIDES = {"size": 2**16, "crop_size": 2**12}
 PREPARING_FIELDS = ("do_resize", "size", "resample", "do_center_crop", "crop_size")
-SWITCHES = (
-    "do_resize",
-    "do_center_crop",
-    "do_rescale",
-    "do_normalize",
-    "do_convert_rgb",
-    "do_sample_frames",
-    "allow_truncated",
-    "pad_to_max_frames",
-)
 
 
 class DRLVideoProcessorKwargs(VideosKwargs, total=False):
@@ -132,6 +121,7 @@ class DRLVideoProcessor(DRLPublishMixin, BaseVideoProcessor):
     model_input_names = ["pixel_values_videos", "video_mask"]
 
     def __init__(self, **kwargs: Unpack[DRLVideoProcessorKwargs]):
+        check_arguments(type(self), kwargs)
         super().__init__(**kwargs)
         check_fields({field: getattr(self, field, None) for field in self.valid_kwargs.__annotations__})
 
@@ -339,34 +329,6 @@ class PreparedFrames:
     """
 
     frames: torch.Tensor
-
-
-def check_fields(fields: dict) -> None:
-    """Check the settings of a video processor.
-
-    Raises:
-        `ValueError`: When one has an invalid value; the message names it.
-    """
-    check_sampling(fields["fps"], fields["max_frames"])
-    for key in SWITCHES:
-        if not isinstance(fields[key], bool | None):
-            raise ValueError(f"`{key}`: found {fields[key]!r}, expected True or False.")
-    if fields["pad_to_max_frames"] and fields["max_frames"] is None:
-        raise ValueError(
-            "`pad_to_max_frames`: found True and `max_frames=None`, expected a number of frames to pad to."
-        )
-    for key, longest in LONGEST_SIDES.items():
-        for side, length in dict(fields[key] or {}).items():
-            if length is not None and not (is_number(length) and 1 <= length <= longest):
-                raise ValueError(f"`{key}`: found {side} {length!r}, expected 1 to {longest} pixels.")
-    for key in ("image_mean", "image_std"):
-        values = fields[key] if isinstance(fields[key], list | tuple) else [fields[key]] * 3
-        if fields[key] is not None and not (len(values) == 3 and all(map(is_number, values))):
-            raise ValueError(f"`{key}`: found {fields[key]!r}, expected a number, or one for each of 3 channels.")
-        if key == "image_std" and fields[key] is not None and min(values) <= 0:
-            raise ValueError(f"`{key}`: found {fields[key]!r}, expected numbers above 0.")
-    if fields["rescale_factor"] is not None and not is_number(fields["rescale_factor"]):
-        raise ValueError(f"`rescale_factor`: found {fields['rescale_factor']!r}, expected a number.")
 
 
 def decode_for_training(path: str | os.PathLike, *args, **kwargs) -> tuple[torch.Tensor, DRLVideoMetadata]:

@@ -1,12 +1,12 @@
 """Recognise the columns of your own table, and refuse a column that could be one of them under another name."""
 
+import functools
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
-from difflib import SequenceMatcher
 from typing import Any
 
 from ..errors import BenchmarkError
+from .column_names import fields_like, plain_name, words_of
 
 
 # Fields of a row, and the names that their column may have.
@@ -28,45 +28,6 @@ SPLIT_NAMES = {
     **dict.fromkeys(("validation", "valid", "val", "validate", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
-# Words of a name are joined by `_` here: `clipStart (s)` is `clip_start_s`.
-UNIT = (
-    "(?:time|timestamp|timecode|stamp|tc|ts|t|secs?|seconds?|msec|millis|ms|us|ns|pts|hms|frame|offset|pos|position|"
-    "point|idx|mark|cut)"
-)
-PLACE = f"(?:{UNIT}|clip|video|seg|segment|shot|event|moment|trim|at|in)"
-STARTS = "(?:start|begin|onset)(?:s|ed|ing|ning)?"
-ENDS = "(?:end|stop|finish)(?:s|ed|ing|ped|ping)?"
-
-
-def words_like(strong: str, weak: str, loose: str, letter: str) -> re.Pattern:
-    """Return the pattern of names with a strong word anywhere, a weak word, or a loose word beside a unit."""
-    after = f"(?:_?(?:{PLACE}|{STARTS}|{ENDS})|_s)*"
-    # What follows the word must be of time as well: a `starting_price` or an `end_user` is not a time.
-    return re.compile(
-        f"(?!(?:is|has|was)_)(?:.+_)?(?:{PLACE}_?)*(?:{strong}){after}|(?:{PLACE}_?)*(?:{weak})(?:_?{UNIT}|_s)*|"
-        f"(?:{loose})(?:_?{UNIT})+(?:_s)?|(?:{UNIT}_?)+(?:{loose})|{letter}_?time|(?:seg|t|ts)_{letter}"
-    )
-
-
-TIMES = {
-    "start": words_like(STARTS, "from|since|in|ss|st|offset", "first|min", "s"),
-    "end": words_like(ENDS, "to|until|till|out|te|et|ed", "last|max", "e"),
-}
-RANGE = re.compile(
-    f"(?:(?:{PLACE}|temporal|relevant|gt)s?_?)*"
-    "(?:timestamps?|times?|timecodes?|spans?|segments?|intervals?|ranges?|windows?|moments?)(?:_?times?)?"
-)
-PAIR = re.compile(
-    f"(?:(?:{PLACE}|temporal|relevant|gt)s?_?)*(?:bounds?|boundary|boundaries|trim|clip|cuts?)?(?:_?times?)?"
-)
-LENGTH = re.compile(
-    "(?:num_)?(?:(?:clip|seg|segment|shot|event)_?)?(?:duration|length|len|dur|seconds)(?:_?(?:secs?|seconds|ms)|_?s)?"
-)
-SPLIT = "(?:train|training|val|validation|test|testing|dev)"
-SPLITS = re.compile(
-    "(?:.+_)?(?:splits?|subsets?|partitions?|folds?)(?:_?(?:name|type))?|(?:data|dataset|video|clip)(?:split|subset)|"
-    f"(?:(?:video|clip)_?)?set(?:_?(?:name|type))?|phase|usage|(?:(?:is|in)_?)?(?:{SPLIT}(?:_?or_?|_)?)+(?:_?(?:set|flag))?"
-)
 # A time in a cell: a number below any date's, or hours, minutes and seconds.
 TIME = r"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+|\d+(?::\d+){1,3}(?:[.,]\d+)?"
 ONE_TIME = re.compile(rf"[+-]?(?:{TIME})\s*(?:s|secs?|seconds?|ms)?", re.ASCII | re.IGNORECASE)
@@ -132,24 +93,6 @@ def has_main_columns(columns: Iterable[str]) -> bool:
     return all(plain & set(map(plain_name, FIELDS[field])) for field in ("video", "caption"))
 
 
-def field_like(column: str, found: dict[str, str]) -> str | None:
-    """Return the field without a column that a column could be by its name, or `None`.
-
-    It is `"range"` for start and end in one column, and `"pair"` where only two times in a cell say so.
-    """
-    plain, name = plain_name(column), "_".join(words_of(column[:MAX_LENGTH]))  # a pattern takes long on long names
-    for field, pattern in (*TIMES.items(), ("split", SPLITS)):
-        if field not in found and (
-            pattern.fullmatch(name) or is_misspelt(plain, field) or plain == {"start": "t0", "end": "t1"}.get(field)
-        ):
-            return field
-    if not found.keys() & {"start", "end"}:
-        return "range" if RANGE.fullmatch(name) else "pair" if PAIR.fullmatch(name) else None
-    if "start" in found and "end" not in found and LENGTH.fullmatch(name):
-        return "end"
-    return None
-
-
 def check_values(row: dict, like: dict[str, str], found: dict[str, str], where: str) -> None:
     """Refuse the columns of a row that could be a field by their names and hold what such a field holds.
 
@@ -166,16 +109,22 @@ def check_values(row: dict, like: dict[str, str], found: dict[str, str], where: 
     for column, value in row.items():
         field = like.get(column)
         if isinstance(value, dict) and column not in found.values():
-            inner = [name for name in value if field_like(str(name), {}) or plain_name(str(name)) in ("start", "end")]
-            if any(is_time(value[name]) for name in inner) and not found.keys() & {"start", "end"}:
+            is_range = any(is_time(value[name]) for name in names_of_times(tuple(value)))
+            if is_range and not found.keys() & {"start", "end"}:
                 unclear[column] = "range"
         elif field == "split" and value is not None and str(value).strip():
             unclear[column] = field
-        elif field in ("start", "end") and (is_time(value) or is_two_times(value)):
+        elif field in ("start", "end", "range") and is_two_times(value):
+            unclear[column] = field if found.keys() & {"start", "end"} else "range"
+        elif field in ("start", "end") and is_time(value):
             unclear[column] = field
-        elif field in ("range", "pair") and (is_two_times(value) or field == "range" and is_time(value)):
-            unclear[column] = "range"
     check_unclear(unclear, where)
+
+
+@functools.lru_cache(maxsize=256)
+def names_of_times(names: tuple[str, ...]) -> list[str]:
+    """Return the names in the mapping of a cell that could be of a start, an end or both; most rows have the same."""
+    return [name for name, field in fields_like(names, {}).items() if field != "split"]
 
 
 def is_time(value: Any) -> bool:
@@ -215,24 +164,6 @@ def check_unclear(like: dict[str, str], where: str) -> None:
         )
 
 
-def plain_name(name: str) -> str:
-    """Return the letters and digits of a name in lower case."""
-    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", name).casefold()))
-
-
-def words_of(name: str) -> list[str]:
-    """Return the words of a name such as `Start_timestamp`, `clipStart` or `t-end (s)`, in lower case."""
-    normal = unicodedata.normalize("NFKC", name)
-    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", normal)]
-
-
-def is_misspelt(name: str, field: str) -> bool:
-    """Return whether a name has a letter too many or too few, or two letters in the wrong order."""
-    if abs(len(name) - len(field)) > 1:
-        return False
-    return sorted(name) == sorted(field) or SequenceMatcher(None, name, field, autojunk=False).ratio() > 0.88
-
-
 class SplitWatch:
     """Watch for a column without a known name in which both a name of training and one of testing occur.
 
@@ -266,7 +197,6 @@ __all__ = [
     "SplitWatch",
     "check_unclear",
     "check_values",
-    "field_like",
     "find_columns",
     "has_main_columns",
 ]

@@ -10,7 +10,7 @@ from ..folder import TABLE_EXTENSIONS, is_inside
 from ..records import SPLITS, RetrievalData, check_split
 from .assembly import OfficialSplit, assemble
 from .columns import SPLIT_NAMES
-from .own_rows import WHOLE, Times, has_videos_and_captions, read_rows
+from .own_rows import WHOLE, Times, describes_videos, read_rows
 from .safe_paths import SafePaths
 
 
@@ -110,7 +110,7 @@ def read_tables(path: Path, root: str | os.PathLike | None) -> Tables:
     Raises:
         `BenchmarkError`: When there is no such path or root, or for an invalid table.
     """
-    if not path.exists():
+    if not (path.is_file() or path.is_dir()):
         raise BenchmarkError(f"{os.fspath(path)!r}: found no file or folder, expected one that exists.")
     if root is not None and not os.path.isdir(root):
         raise BenchmarkError(f"{path}, `root`: found {os.fspath(root)!r}, expected a folder that exists.")
@@ -144,10 +144,8 @@ def find_files(folder: Path) -> list[Path]:
     Raises:
         `BenchmarkError`: When there is no such table, or it is a link that leads out of the folder.
     """
-    tables = sorted(path for path in folder.iterdir() if path.suffix in TABLE_EXTENSIONS)
-    named = sorted(
-        path for path in folder.glob("*/metadata.*") if path.suffix in TABLE_EXTENSIONS and split_of_name(path, folder)
-    )
+    tables = sorted(path for path in folder.iterdir() if is_table(path))
+    named = sorted(path for path in folder.glob("*/metadata.*") if is_table(path) and split_of_name(path, folder))
     files = [path for path in tables if path.stem == "metadata"] + named
     files = files or [path for path in tables if split_of_name(path, folder)]
     if not files:
@@ -163,13 +161,30 @@ def find_files(folder: Path) -> list[Path]:
     return files
 
 
+def is_table(path: Path) -> bool:
+    """Return whether a path is called like a table, and is not a folder or a pipe."""
+    return path.suffix in TABLE_EXTENSIONS and (path.is_file() or not path.exists())  # a link may lead nowhere
+
+
 def has_own_data(folder: str | os.PathLike) -> bool:
-    """Return whether the tables of a folder describe videos; those of a benchmark may only be named like yours."""
+    """Return whether a table of a folder describes videos; those of a benchmark may only be named like yours."""
     try:
         files = find_files(Path(folder))
     except BenchmarkError:
         return False
-    return all(has_videos_and_captions(file) for file in files)
+    return any(map(describes_videos, files))
+
+
+def find_faults(folder: str | os.PathLike) -> dict[str, str]:
+    """Return the tables of a folder that cannot be used, and what is wrong with each."""
+    paths, faults = SafePaths(folder), {}
+    for file in find_files(Path(folder)):
+        try:
+            for _ in read_rows(file, paths, file.parent, "test"):
+                pass
+        except (BenchmarkError, OSError) as error:
+            faults[str(file)] = str(error)
+    return faults
 
 
 def split_of_name(file: Path, top: Path) -> str | None:

@@ -1,16 +1,21 @@
 """Read the rows of your own table, and check every value in them."""
 
 import ast
+import io
+import itertools
 import json
 import math
 import os
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...model.video_errors import safe_name
 from ..errors import BenchmarkError, brief, is_unicode
-from .columns import SPLIT_NAMES, SplitWatch, check_unclear, check_values, field_like, find_columns, has_main_columns
+from .column_names import fields_like
+from .columns import SPLIT_NAMES, SplitWatch, check_unclear, check_values, find_columns, has_main_columns
 from .safe_paths import SafePaths
 from .text_files import iterate_csv, iterate_json
 
@@ -19,6 +24,8 @@ from .text_files import iterate_csv, iterate_json
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 # Beginning of several texts as Python, NumPy, JSON and R write them: `['a', 'b']`, `{"a": "b"}`, `c("a", "b")`.
 SEVERAL = re.compile(r"\w*\(?[\[{]\s*(?:u?[\"']|nan\b)|(?:c|list)\(\s*[\"']")
+NO_VALUES = ("na", "n/a", "nan", "none", "null")
+BEGINNING = 4096  # bytes, within which the names of all columns stand
 WHOLE = (None, None)  # start and end of a whole file
 Times = tuple[float | None, float | None]
 
@@ -62,8 +69,7 @@ def read_rows(file: Path, paths: SafePaths, base: str | os.PathLike, of_file: st
         names = tuple(row)
         if names not in columns_of:
             columns_of[names] = find_columns(names, str(file) if number == 1 else where)
-            others = (name for name in names if name not in columns_of[names].values())
-            likes[names] = {name: field for name in others if (field := field_like(name, columns_of[names]))}
+            likes[names] = fields_like(names, columns_of[names])
         columns = columns_of[names]
         check_values(row, likes[names], columns, where if number > 1 else str(file))
         watch = watch or SplitWatch(columns)
@@ -74,13 +80,22 @@ def read_rows(file: Path, paths: SafePaths, base: str | os.PathLike, of_file: st
     check_unclear(dict.fromkeys(watch.could_be, "split"), str(file))
 
 
-def has_videos_and_captions(file: Path) -> bool:
-    """Return whether the first row of a table has a video and a caption; `False` for a table that cannot be read."""
+def describes_videos(file: Path) -> bool:
+    """Return whether a table has columns for videos and captions.
+
+    Of a table whose first row cannot be read, the words at its beginning are taken for its columns. A link that leads
+    nowhere could be to such a table.
+    """
     try:
         row = next(read_records(file), None)
     except BenchmarkError:
-        return False
-    return isinstance(row, dict) and has_main_columns(row)
+        row = None
+    except FileNotFoundError:
+        return True
+    if row is not None:
+        return isinstance(row, dict) and has_main_columns(row)
+    beginning = file.read_bytes()[:BEGINNING].decode(errors="replace")
+    return has_main_columns(re.split(r'[,;|\t\r\n":{}\[\]]+', beginning))
 
 
 def read_records(file: Path) -> Iterator[Any]:
@@ -105,6 +120,11 @@ def read_row(row: dict, columns: dict[str, str], paths: SafePaths, base: str, of
     if not isinstance(video, str) or not video.strip():
         raise BenchmarkError(f"{where}, {column!r}: found {brief(video)}, expected the path of a video.")
     check_text(video, column, where)
+    if "://" in video:
+        raise BenchmarkError(
+            f"{where}, {column!r}: found the address {brief(safe_name(video))}, expected the path of a file. Download "
+            "the videos first."
+        )
     captions = read_captions(row[columns["caption"]], columns["caption"], where)
     start, end = (
         read_seconds(row[columns[field]], columns[field], where) if field in columns else None
@@ -177,15 +197,17 @@ def list_in_text(text: str, where: str) -> list[Any] | None:
 
 
 def python_list(text: str) -> Any:
-    """Return the value that Python writes so.
+    """Return the value that Python reads.
 
     Raises:
-        `ValueError`: When Python writes it otherwise: texts without a comma between them, as NumPy writes an array,
-            would be joined.
+        `ValueError`, `SyntaxError`: When it is none, or has texts without a comma between them, as NumPy writes an
+            array: Python would join them.
     """
     value = ast.literal_eval(text)
-    if repr(value) != text:
-        raise ValueError(f"found {brief(text)}, expected {brief(value)}")
+    kinds = [token.type for token in tokenize.generate_tokens(io.StringIO(text).readline)]
+    kinds = [kind for kind in kinds if kind not in (tokenize.NL, tokenize.COMMENT)]
+    if any(one == two == tokenize.STRING for one, two in itertools.pairwise(kinds)):
+        raise ValueError(f"found {brief(text)}, expected a comma between two texts")
     return value
 
 
@@ -207,12 +229,12 @@ def is_empty(value: Any) -> bool:
 
 
 def read_seconds(value: Any, column: str, where: str) -> float | None:
-    """Read a time in seconds; `None` for an empty cell.
+    """Read a time in seconds; `None` for an empty cell, and for the word that pandas or R writes for one.
 
     Raises:
         `BenchmarkError`: When it is not a number of at least 0.
     """
-    if is_empty(value):
+    if is_empty(value) or str(value).strip().lower() in NO_VALUES:
         return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if is_number or isinstance(value, str) and NUMBER.fullmatch(value.strip()):

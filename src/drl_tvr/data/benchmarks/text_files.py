@@ -166,7 +166,7 @@ def read_csv(path: Path, *columns: str, delimiter: str = ",") -> list[dict[str, 
 
 
 def iterate_csv(path: Path, delimiter: str = ",") -> Iterator[list[str]]:
-    """Yield the cells of the header and of each row of a CSV or TSV file; blank lines are left out.
+    """Yield the cells of the header and of each row of a CSV or TSV file; lines without a value are left out.
 
     A cell of a CSV file that begins with a quotation mark must end with one, and has its own quotation marks doubled.
     A cell of several lines that looks like several rows is refused; so is a caption whose later lines all have as many
@@ -210,13 +210,19 @@ def rows_of_csv(path: Path, content: bytes, delimiter: str, has_quotes: bool) ->
         try:
             cells = next(reader, None)
         except csv.Error as error:
+            is_long = "field limit" in str(error)
+            expected = (
+                f"cells of at most {csv.field_size_limit():,} characters; a quotation mark that is not closed makes a "
+                "longer one"
+                if is_long
+                else "cells whose quotation marks are closed, and doubled inside"
+            )
             raise BenchmarkError(
-                f"{where}: found invalid CSV ({error}; read to line {reader.line_num}), expected cells whose "
-                "quotation marks are closed, and doubled inside."
+                f"{where}: found invalid CSV ({error}; read to line {reader.line_num}), expected {expected}."
             ) from error
         if cells is None:
             return
-        if not cells:
+        if not any(map(str.strip, cells)):
             continue
         if num_cells is None:
             num_cells = len(cells)
