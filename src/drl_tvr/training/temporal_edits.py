@@ -53,8 +53,8 @@ class TemporalEdits(torch_data.Dataset):
     >>> edits = TemporalEdits(PairDataset(data, frames), processor, share=0.5, joining_words=[", then "])
     >>> edits.edit_batch([0, 1, 2, 3])
     [0, 1, (2, 3), (3, 2)]
-    >>> edits[0, 1]["caption"], edits[0, 1]["frames"].shape[0]
-    ('...', 12)
+    >>> edits[0, 1]["caption"]
+    '..., then ...'
     ```"""
 
     def __init__(self, pairs: PairDataset, processor: DRLProcessor, share: float, joining_words: Sequence[str]):
