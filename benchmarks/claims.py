@@ -121,7 +121,7 @@ def run(cell: Cell, seed: int, folder: Path) -> dict:
     command = [sys.executable, str(EXAMPLES / "train_tvr.py"), "--output_dir", str(output_dir), "--seed", str(seed)]
     command += ["--config", str(EXAMPLES / "configs" / "moving_shapes.yaml"), "--root", str(root)]
     command += ["--clip_name_or_path", str(folder / "clip"), "--frame_cache_dir", str(folder / "frames")]
-    command += ["--eval_steps", "55", "--save_steps", "55", "--num_threads", "1", *cell.flags]
+    command += ["--eval_steps", "50", "--save_steps", "50", "--num_threads", "1", *cell.flags]
     start = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     if done.returncode != 0:

@@ -50,9 +50,9 @@ class TemporalEdits(torch_data.Dataset):
     >>> data = load_benchmark("captions.csv")
     >>> frames = [torch.zeros(8, 3, 32, 32, dtype=torch.uint8) for _ in data.videos]
     >>> processor = DRLProcessor.from_pretrained("outputs/moving-shapes")
-    >>> edits = TemporalEdits(PairDataset(data, frames), processor, share=0.5, joining_words=[", then "])
-    >>> edits.edit_batch([0, 1, 2, 3])
-    [0, 1, (2, 3), (3, 2)]
+    >>> edits = TemporalEdits(PairDataset(data, frames), processor, share=1.0, joining_words=[", then "])
+    >>> edits.edit_batch([0, 1])
+    [(0, 1), (1, 0)]
     >>> edits[0, 1]["caption"]
     '..., then ...'
     ```"""
