@@ -17,8 +17,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -29,6 +31,7 @@ from drl_tvr.data.moving_shapes import build_moving_shapes
 from drl_tvr.data.moving_shapes.small_clip import train_small_clip
 
 
+NUM_SEEDS = 5
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RESULTS = Path(__file__).with_name("claims.jsonl")
 HEADS = {
@@ -47,11 +50,12 @@ CDCR = {
     "off-diagonal": [*WEIGHTED, "--model.cdcr_alpha_off_diagonal", "0.06"],
     "strong": [*WEIGHTED, "--model.cdcr_lambda", "0.1", "--model.cdcr_alpha_off_diagonal", "0.06"],
 }
+NO_TRAINING = ["--max_steps", "1", "--eval_steps", "1", "--learning_rate", "0", "--clip_learning_rate", "0"]
 TRANSFORMER = ["--model.temporal_encoder", "transformer"]
-EDITS = ["--temporal_edits", "0.5"]
-NO_EDITS = ["--temporal_edits", "0"]
+EDITS = {"edits": ["--temporal_edits", "0.5"], "no edits": ["--temporal_edits", "0"]}
 # Cells that get all their seeds first; then come the dials.
 CORE = (
+    "before training",
     *("DP | transformer | edits", "TI | transformer | edits", "WTI | transformer | edits", "WTI | published | edits"),
     *("WTI | none | edits", "TI | transformer | no edits", "WTI | transformer | no edits"),
 )
@@ -79,23 +83,32 @@ class Cell:
     dials: dict = field(default_factory=dict)
 
 
+def heads_cells() -> Iterator[tuple[str, str, str]]:
+    """Name the interactions, temporal encoders and edits that are compared."""
+    yield from product(HEADS, ("transformer", "none"), ("edits",))
+    yield from product(HEADS, ("transformer",), ("no edits",))
+
+
+def cdcr_cells() -> Iterator[tuple[str, str, str]]:
+    """Name the interactions, kinds of CDCR and edits that are compared."""
+    yield from product(("TI", "WTI"), CDCR, ("edits",))
+    yield from product(("WTI",), CDCR, ("no edits",))
+
+
 def make_cells() -> list[Cell]:
     """List the cells of all studies."""
-    cells = []
-    for edits, with_edits in ((EDITS, "edits"), (NO_EDITS, "no edits")):
-        for temporal in ("transformer", "none"):
-            for head, flags in HEADS.items():
-                name = f"{head} | {temporal} | {with_edits}"
-                cells.append(Cell("heads", name, [*flags, *NO_CDCR, "--model.temporal_encoder", temporal, *edits]))
-        for head in ("TI", "WTI"):
-            for kind, flags in CDCR.items():
-                name = f"{head} | {kind} | {with_edits}"
-                cells.append(Cell("cdcr", name, [*HEADS[head], *flags, *TRANSFORMER, *edits]))
+    cells = [Cell("heads", "before training", [*HEADS["WTI"], *NO_CDCR, *NO_TRAINING])]
+    for head, temporal, with_edits in heads_cells():
+        flags = [*HEADS[head], *NO_CDCR, "--model.temporal_encoder", temporal, *EDITS[with_edits]]
+        cells.append(Cell("heads", f"{head} | {temporal} | {with_edits}", flags))
+    for head, kind, with_edits in cdcr_cells():
+        flags = [*HEADS[head], *CDCR[kind], *TRANSFORMER, *EDITS[with_edits]]
+        cells.append(Cell("cdcr", f"{head} | {kind} | {with_edits}", flags))
     for study, worlds in DIALS.items():
         for dials in worlds:
             share = max(value for value in dials.values() if not isinstance(value, str))
             for head in ("TI", "WTI"):
-                flags = [*HEADS[head], *NO_CDCR, *TRANSFORMER, *EDITS, "--max_words", "128"]
+                flags = [*HEADS[head], *NO_CDCR, *TRANSFORMER, *EDITS["edits"], "--max_words", "128"]
                 if study != "filler_words":
                     # The events keep their lengths, so as many more frames show them at the same rate.
                     flags += ["--max_frames", str(round(12 / (1 - share)))]
@@ -135,7 +148,7 @@ def run(cell: Cell, seed: int, folder: Path) -> dict:
         "seed": seed,
         "seconds": round(time.monotonic() - start),
         "metrics": result["metrics"],
-        "ranks": result["ranks"],
+        "ranks": {direction: list(map(shorten, ranks)) for direction, ranks in result["ranks"].items()},
         "curve": [[log["step"], log["eval_t2v_R@1"]] for log in history if "eval_t2v_R@1" in log],
         "measures": measure(output_dir, root),
     }
@@ -143,11 +156,16 @@ def run(cell: Cell, seed: int, folder: Path) -> dict:
     return found
 
 
+def shorten(rank: float) -> float | int:
+    """Write a rank that is no tie without its `.0`."""
+    return int(rank) if rank == int(rank) else rank
+
+
 def main() -> None:
     """Run what is missing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("outputs/claims"), help="folder of worlds and runs")
-    parser.add_argument("--seeds", type=int, default=5, help="runs per cell")
+    parser.add_argument("--seeds", type=int, default=NUM_SEEDS, help="runs per cell")
     parser.add_argument("--parallel", type=int, default=os.cpu_count(), help="runs at the same time")
     parser.add_argument("--hours", type=float, default=float("inf"), help="begin no run after so many hours")
     parser.add_argument("--studies", nargs="+", default=["heads", "cdcr", *DIALS], help="parts of the study")

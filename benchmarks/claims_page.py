@@ -16,14 +16,13 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import jinja2
-from claims import DIALS, HEADS, load_results
+from claims import CDCR, DIALS, EDITS, NUM_SEEDS, cdcr_cells, heads_cells, load_results, make_cells
 
-from drl_tvr.evaluation import EvaluationResult, compare_seeds
+from drl_tvr.evaluation import EvaluationResult, PairedDifference, SeedDifference, compare_results, compare_seeds
 
 
 PAGE = Path(__file__).parents[1] / "docs" / "source" / "en" / "do_the_claims_hold.md"
 METRICS = {"t2v R@1": "t2v_R@1", "v2t R@1": "v2t_R@1", "twins": "t2v_twin_accuracy"}
-EDITS = ("edits", "no edits")
 CURVES = ("DP", "TI", "WTI", "XTI")
 
 
@@ -43,6 +42,18 @@ class Study:
         """Say how many seeds the cells have."""
         counts = sorted({len(runs) for runs in self.runs.values()})
         return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+    def num_runs(self) -> int:
+        """Count the runs."""
+        return sum(map(len, self.runs.values()))
+
+    def num_planned(self) -> int:
+        """Count the runs of the complete study."""
+        return NUM_SEEDS * len(make_cells())
+
+    def is_partial(self) -> bool:
+        """Return whether runs are missing."""
+        return self.num_runs() < self.num_planned()
 
     def seconds(self) -> float:
         """Return the mean duration of a run."""
@@ -65,12 +76,20 @@ class Study:
         return f"{mean(values):.2f}" if values else "-"
 
     @cache  # noqa: B019, there is one study
-    def difference(self, study: str, first: str, second: str, other_study: str | None = None):
-        """Compare t2v R@1 of two cells, the second minus the first; `None` when a cell has no result."""
+    def difference(
+        self, study: str, first: str, second: str, other_study: str | None = None
+    ) -> PairedDifference | None:
+        """Compare t2v R@1 of two cells, the second minus the first, over the seeds that both have.
+
+        Returns:
+            `PairedDifference`, *optional*: Of a single seed, the interval is over videos alone; `None` without a seed.
+        """
         sides = self.runs[study, first], self.runs[other_study or study, second]
         shared = {run["seed"] for run in sides[0]} & {run["seed"] for run in sides[1]}
         results = [[as_result(run) for run in side if run["seed"] in shared] for side in sides]
-        return compare_seeds(*results)["t2v_R@1"] if len(shared) > 1 else None
+        if len(shared) == 1:
+            return compare_results(*(side[0] for side in results))["t2v_R@1"]
+        return compare_seeds(*results)["t2v_R@1"] if shared else None
 
     def verdict(self, study: str, first: str, second: str, other_study: str | None = None) -> str:
         """Say in words what the difference of two cells shows."""
@@ -78,6 +97,8 @@ class Study:
         if found is None:
             return "not measured yet"
         size = f"{found.difference:+.1f} ({found.low:+.1f} to {found.high:+.1f})"
+        if not isinstance(found, SeedDifference):
+            return f"can't be told by one seed: {size}"
         if found.low > 0:
             return f"**holds here: {size}**"
         return f"**does not hold here: {size}**" if found.high < 0 else f"**can't be told: {size}**"
@@ -135,6 +156,11 @@ def plot_dials(study: Study, file: Path) -> None:
     plt.close(figure)
 
 
+def cdcr_pairs() -> list[tuple[str, str]]:
+    """Return the interactions and edits for which CDCR was measured."""
+    return list(dict.fromkeys((head, with_edits) for head, _, with_edits in cdcr_cells()))
+
+
 def dial_titles() -> dict[str, str]:
     """Name the dials."""
     return {
@@ -161,7 +187,13 @@ def render(study: Study) -> str:
     )
     template = environment.get_template("claims_page.md.j2")
     return template.render(
-        study=study, heads=list(HEADS), metrics=METRICS, edits=EDITS, dials=dial_titles(), shares_of=shares_of
+        study=study,
+        metrics=METRICS,
+        edits=EDITS,
+        heads_cells=list(heads_cells()),
+        cdcr_cells=[(*pair, kind) for pair in cdcr_pairs() for kind in ("none", *CDCR)],
+        dials=dial_titles(),
+        shares_of=shares_of,
     )
 
 

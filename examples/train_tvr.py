@@ -114,13 +114,8 @@ def make_model(recipe: Recipe, tokenizer: CLIPTokenizer) -> DRLModel:
     """Build the model on the towers of a CLIP checkpoint, or from scratch."""
     if recipe.clip_name_or_path is not None:
         return DRLModel.from_clip_pretrained(recipe.clip_name_or_path, **recipe.model)
-    text_config = {
-        **(recipe.model.get("text_config") or {}),
-        "vocab_size": len(tokenizer),
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
+    ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    text_config = {**(recipe.model.get("text_config") or {}), "vocab_size": len(tokenizer), **ids}
     return DRLModel(DRLConfig(**{**recipe.model, "text_config": text_config}))
 
 

@@ -151,7 +151,7 @@ def seed_differences(
     """Compute the difference between the means over seeds of two methods, with its 95 % interval.
 
     A draw of the difference is that of the means over seeds on a draw of the videos, the same for all runs, plus what
-    other seeds could add, from [`~evaluation.seed_comparison.draw_seed_deviations`].
+    other seeds could add, from `draw_seed_deviations`.
 
     Args:
         first, second (`Sequence[dict[str, Sequence[float]]]`): Ranks of each seed, as in
