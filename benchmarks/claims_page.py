@@ -16,7 +16,9 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import jinja2
+import matplotlib
 from claims import CDCR, DIALS, EDITS, NUM_SEEDS, cdcr_cells, heads_cells, load_results, make_cells
+from matplotlib.figure import Figure
 
 from drl_tvr.evaluation import EvaluationResult, PairedDifference, SeedDifference, compare_results, compare_seeds
 
@@ -54,10 +56,6 @@ class Study:
     def is_partial(self) -> bool:
         """Return whether runs are missing."""
         return self.num_runs() < self.num_planned()
-
-    def seconds(self) -> float:
-        """Return the mean duration of a run."""
-        return mean(run["seconds"] for runs in self.runs.values() for run in runs)
 
     def cell(self, study: str, name: str, value: Callable[[dict], float]) -> str:
         """Format the mean and the standard deviation of a value over the seeds of a cell."""
@@ -114,9 +112,8 @@ def as_result(run: dict) -> EvaluationResult:
 
 def plot_curves(study: Study, file: Path) -> None:
     """Draw R@1 on the validation split over the steps, mean over the seeds, with and without edits."""
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True, layout="constrained")
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
     for axis, edits in zip(axes, EDITS, strict=True):
         for head in CURVES:
             runs = study.runs["heads", f"{head} | transformer | {edits}"]
@@ -130,15 +127,13 @@ def plot_curves(study: Study, file: Path) -> None:
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("R@1, text to video, validation")
     axes[0].legend()
-    figure.savefig(file, metadata={"Date": None})
-    plt.close(figure)
+    save(figure, file)
 
 
 def plot_dials(study: Study, file: Path) -> None:
     """Draw WTI minus TI over each dial, with 95 % intervals."""
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, len(DIALS), figsize=(11, 3.3), sharey=True, layout="constrained")
+    figure = Figure(figsize=(11, 3.3), layout="constrained")
+    axes = figure.subplots(1, len(DIALS), sharey=True)
     for axis, (dial, title) in zip(axes, dial_titles().items(), strict=True):
         points = [(0.0, study.difference("heads", *default_pair()))]
         points += [(share, study.difference(dial, f"TI | {share}", f"WTI | {share}")) for share in shares_of(dial)]
@@ -152,13 +147,18 @@ def plot_dials(study: Study, file: Path) -> None:
         axis.set(xlabel=title)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("R@1 of WTI minus TI")
-    figure.savefig(file, metadata={"Date": None})
-    plt.close(figure)
+    save(figure, file)
 
 
 def cdcr_pairs() -> list[tuple[str, str]]:
     """Return the interactions and edits for which CDCR was measured."""
     return list(dict.fromkeys((head, with_edits) for head, _, with_edits in cdcr_cells()))
+
+
+def save(figure: Figure, file: Path) -> None:
+    """Save a figure so that the same results give the same bytes."""
+    with matplotlib.rc_context({"svg.hashsalt": "claims"}):
+        figure.savefig(file, metadata={"Date": None})
 
 
 def dial_titles() -> dict[str, str]:
