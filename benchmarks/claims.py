@@ -10,6 +10,7 @@ is there is not repeated.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -59,11 +60,13 @@ CORE = (
     *("DP | transformer | edits", "TI | transformer | edits", "WTI | transformer | edits", "WTI | published | edits"),
     *("WTI | none | edits", "TI | transformer | no edits", "WTI | transformer | no edits"),
 )
+LONG = ("DP", "TI", "WTI")  # also trained for twice the steps
 DIALS = {
     "filler_words": [{"filler_words": share} for share in (0.25, 0.5, 0.7)],
     "blank": [{"irrelevant_frames": share, "irrelevant_kind": "blank"} for share in (0.25, 0.5)],
     "object": [{"irrelevant_frames": share, "irrelevant_kind": "object"} for share in (0.25, 0.5)],
 }
+STUDIES = ("heads", "long", "cdcr", *DIALS)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Cell:
     """A setting of the study.
 
     Args:
-        study (`str`): Part of the study: `"heads"`, `"cdcr"` or a dial.
+        study (`str`): Part of the study, one of `STUDIES`.
         name (`str`): Name of the cell within it.
         flags (`list[str]`): Flags of `examples/train_tvr.py`.
         dials (`dict`, *optional*): Dials of the world; by default the default world.
@@ -101,19 +104,27 @@ def make_cells() -> list[Cell]:
     for head, temporal, with_edits in heads_cells():
         flags = [*HEADS[head], *NO_CDCR, "--model.temporal_encoder", temporal, *EDITS[with_edits]]
         cells.append(Cell("heads", f"{head} | {temporal} | {with_edits}", flags))
+    for head in LONG:
+        flags = [*HEADS[head], *NO_CDCR, *TRANSFORMER, *EDITS["edits"], "--max_steps", "1200"]
+        cells.append(Cell("long", f"{head} | transformer | edits", flags))
     for head, kind, with_edits in cdcr_cells():
         flags = [*HEADS[head], *CDCR[kind], *TRANSFORMER, *EDITS[with_edits]]
         cells.append(Cell("cdcr", f"{head} | {kind} | {with_edits}", flags))
     for study, worlds in DIALS.items():
         for dials in worlds:
-            share = max(value for value in dials.values() if not isinstance(value, str))
+            share = share_of(dials)
             for head in ("TI", "WTI"):
                 flags = [*HEADS[head], *NO_CDCR, *TRANSFORMER, *EDITS["edits"], "--max_words", "128"]
                 if study != "filler_words":
-                    # The events keep their lengths, so as many more frames show them at the same rate.
+                    # The events keep their lengths and the clip gets longer: more frames keep the rate.
                     flags += ["--max_frames", str(round(12 / (1 - share)))]
                 cells.append(Cell(study, f"{head} | {share}", flags, dials))
     return cells
+
+
+def share_of(dials: dict) -> float:
+    """Return the share that a dial is set to."""
+    return max(value for value in dials.values() if not isinstance(value, str))
 
 
 def load_results() -> list[dict]:
@@ -127,6 +138,13 @@ def world_of(cell: Cell, folder: Path) -> Path:
     return build_moving_shapes(folder / "worlds" / name, **cell.dials)
 
 
+def setting_of(cell: Cell, folder: Path) -> str:
+    """Return a hash of what a cell trains with, so that results of another recipe are not taken for its own."""
+    recipe = (EXAMPLES / "configs" / "moving_shapes.yaml").read_bytes()
+    clip = (folder / "clip" / "model.safetensors").read_bytes()
+    return hashlib.sha256(repr((cell, recipe, hashlib.sha256(clip).digest())).encode()).hexdigest()[:16]
+
+
 def run(cell: Cell, seed: int, folder: Path) -> dict:
     """Train a cell with a seed, measure the model and delete it."""
     root = world_of(cell, folder)
@@ -134,7 +152,7 @@ def run(cell: Cell, seed: int, folder: Path) -> dict:
     command = [sys.executable, str(EXAMPLES / "train_tvr.py"), "--output_dir", str(output_dir), "--seed", str(seed)]
     command += ["--config", str(EXAMPLES / "configs" / "moving_shapes.yaml"), "--root", str(root)]
     command += ["--clip_name_or_path", str(folder / "clip"), "--frame_cache_dir", str(folder / "frames")]
-    command += ["--eval_steps", "50", "--save_steps", "50", "--num_threads", "1", *cell.flags]
+    command += ["--eval_steps", "100", "--save_steps", "100", "--num_threads", "1", *cell.flags]
     start = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     if done.returncode != 0:
@@ -146,11 +164,12 @@ def run(cell: Cell, seed: int, folder: Path) -> dict:
         "cell": cell.name,
         "world": root.name,
         "seed": seed,
+        "setting": setting_of(cell, folder),
         "seconds": round(time.monotonic() - start),
         "metrics": result["metrics"],
         "ranks": {direction: list(map(shorten, ranks)) for direction, ranks in result["ranks"].items()},
         "curve": [[log["step"], log["eval_t2v_R@1"]] for log in history if "eval_t2v_R@1" in log],
-        "measures": measure(output_dir, root),
+        "measures": measure(output_dir, root, folder / "frames"),
     }
     shutil.rmtree(output_dir)
     return found
@@ -168,15 +187,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=NUM_SEEDS, help="runs per cell")
     parser.add_argument("--parallel", type=int, default=os.cpu_count(), help="runs at the same time")
     parser.add_argument("--hours", type=float, default=float("inf"), help="begin no run after so many hours")
-    parser.add_argument("--studies", nargs="+", default=["heads", "cdcr", *DIALS], help="parts of the study")
+    parser.add_argument("--studies", nargs="+", choices=STUDIES, default=STUDIES, help="parts of the study")
     args = parser.parse_args()
 
     torch.set_num_threads(1)  # of the measures; each run has one, too
     train_small_clip(args.folder / "clip")
-    done = {(found["study"], found["cell"], found["seed"]) for found in load_results()}
+    done = {(found["setting"], found["seed"]) for found in load_results()}
     cells = [cell for cell in make_cells() if cell.study in args.studies]
     jobs = [(cell, seed) for seed in range(args.seeds) for cell in cells]
-    jobs = [(cell, seed) for cell, seed in jobs if (cell.study, cell.name, seed) not in done]
+    jobs = [(cell, seed) for cell, seed in jobs if (setting_of(cell, args.folder), seed) not in done]
     jobs.sort(key=lambda job: (job[0].name not in CORE, job[0].study not in DIALS))
     start, lock = time.monotonic(), threading.Lock()
 

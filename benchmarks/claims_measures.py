@@ -10,7 +10,7 @@ from drl_tvr.data.loading import RetrievalCollator
 from drl_tvr.data.moving_shapes.build import read_settings
 from drl_tvr.data.moving_shapes.scenes import event_times, make_scenes
 from drl_tvr.data.moving_shapes.words import COLOR_WORDS, FILLER_WORDS, MOTION_WORDS, SHAPE_WORDS, SIZE_WORDS
-from drl_tvr.model.decorrelation import standardize_channels
+from drl_tvr.model.decorrelation import channel_correlation, standardize_channels
 from drl_tvr.model.interaction import normalize
 
 
@@ -23,21 +23,24 @@ CONTENT_WORDS = {
 } - {"the", "to"}
 
 
-def measure(folder: Path, root: Path) -> dict[str, float]:
+def measure(folder: Path, root: Path, frame_cache_dir: Path) -> dict[str, float]:
     """Measure the model of a run's folder.
 
     Args:
         folder (`Path`): Folder of a finished run.
         root (`Path`): Folder of the benchmark.
+        frame_cache_dir (`Path`): Folder of its decoded frames.
 
     Returns:
         `dict[str, float]`: Of the words and of the frames of the test split: `*_correlation`, the mean absolute
-        correlation of two different channels, and `*_rank`, the effective rank. With WTI also the mean weight of a
-        kind of token, as a multiple of the uniform weight.
+        correlation of two different channels, and `*_rank`, the effective rank. Of words with the frames that they
+        match, which CDCR acts on: `pairs_same`, the mean correlation of a channel with itself, and `pairs_other`, the
+        mean absolute correlation of two different channels. With WTI also the mean weight of a kind of token, as a
+        multiple of the uniform weight.
     """
     model, processor = DRLModel.from_pretrained(folder), DRLProcessor.from_pretrained(folder)
     data = load_benchmark("moving-shapes", root, "test")
-    frames = load_frames(data.videos, processor.video_processor)
+    frames = load_frames(data.videos, processor.video_processor, frame_cache_dir)
     with torch.no_grad():
         texts = [
             model.get_text_features(**processor(text=[caption], return_tensors="pt"))
@@ -49,6 +52,9 @@ def measure(folder: Path, root: Path) -> dict[str, float]:
     for side, features in (("words", texts), ("frames", videos)):
         correlation, rank = describe_channels(features)
         measures |= {f"{side}_correlation": correlation, f"{side}_rank": rank}
+    measures |= describe_pairs(
+        [(text, videos[video]) for text, video in zip(texts, data.caption_to_video, strict=True)]
+    )
     if model.config.interaction == "wti":
         measures |= weights_of_words(texts, data.captions["caption"][:], processor)
         measures |= weights_of_frames(videos, data.videos, processor, root)
@@ -67,6 +73,20 @@ def describe_channels(features: list[DRLFeatures]) -> tuple[float, float]:
     off_diagonal = (correlation.abs().sum() - correlation.abs().trace()) / (size * (size - 1))
     shares = torch.linalg.eigvalsh(correlation).clamp(min=1e-12) / size
     return off_diagonal.item(), torch.exp(-(shares * shares.log()).sum()).item()
+
+
+def describe_pairs(pairs: list[tuple[DRLFeatures, DRLFeatures]]) -> dict[str, float]:
+    """Return the correlations of channels of words with channels of the frames that they match in their own video."""
+    words, matched = [], []
+    for text, video in pairs:
+        own, frames = normalize(text.tokens[0]), normalize(video.tokens[0])
+        words.append(own)
+        matched.append(frames[(own @ frames.T).argmax(dim=1)])
+    words, matched = torch.cat(words), torch.cat(matched)
+    correlation = channel_correlation(words, matched, len(words) - 1)
+    size = len(correlation)
+    other = (correlation.abs().sum() - correlation.abs().trace()) / (size * (size - 1))
+    return {"pairs_same": correlation.diagonal().mean().item(), "pairs_other": other.item()}
 
 
 def weights_of_words(texts: list[DRLFeatures], captions: list[str], processor: DRLProcessor) -> dict[str, float]:

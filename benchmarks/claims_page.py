@@ -17,7 +17,18 @@ from statistics import mean, stdev
 
 import jinja2
 import matplotlib
-from claims import CDCR, DIALS, EDITS, NUM_SEEDS, cdcr_cells, heads_cells, load_results, make_cells
+from claims import (
+    CDCR,
+    DIALS,
+    EDITS,
+    LONG,
+    NUM_SEEDS,
+    cdcr_cells,
+    heads_cells,
+    load_results,
+    make_cells,
+    share_of,
+)
 from matplotlib.figure import Figure
 
 from drl_tvr.evaluation import EvaluationResult, PairedDifference, SeedDifference, compare_results, compare_seeds
@@ -36,14 +47,14 @@ class Study:
     """
 
     def __init__(self, results: list[dict]):
-        self.runs: dict[tuple[str, str], list[dict]] = defaultdict(list)
+        self.runs: dict[tuple[str, str], list[dict]] = {(cell.study, cell.name): [] for cell in make_cells()}
         for found in sorted(results, key=lambda found: found["seed"]):
             self.runs[found["study"], found["cell"]].append(found)
 
     def num_seeds(self) -> str:
         """Say how many seeds the cells have."""
-        counts = sorted({len(runs) for runs in self.runs.values()})
-        return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        counts = sorted({len(runs) for runs in self.runs.values()} - {0})
+        return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else "none"
 
     def num_runs(self) -> int:
         """Count the runs."""
@@ -172,7 +183,7 @@ def dial_titles() -> dict[str, str]:
 
 def shares_of(dial: str) -> list[float]:
     """Return the settings of a dial other than 0."""
-    return [max(value for value in dials.values() if not isinstance(value, str)) for dials in DIALS[dial]]
+    return [share_of(dials) for dials in DIALS[dial]]
 
 
 def default_pair() -> tuple[str, str]:
@@ -189,6 +200,7 @@ def render(study: Study) -> str:
     return template.render(
         study=study,
         metrics=METRICS,
+        long=LONG,
         edits=EDITS,
         heads_cells=list(heads_cells()),
         cdcr_cells=[(*pair, kind) for pair in cdcr_pairs() for kind in ("none", *CDCR)],

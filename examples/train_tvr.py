@@ -73,9 +73,9 @@ def train(run: Run, recipe: Recipe, args: DRLTrainingArguments) -> None:
     """Train, save and evaluate the model of a recipe."""
     # The first process renders the benchmark, trains the small CLIP or the tokenizer, and the others find them.
     with args.main_process_first(local=False, desc="preparing"):
-        if recipe.train_clip:
-            train_small_clip(recipe.clip_name_or_path)
         splits = {split: load_split(recipe, split) for split in ("train", "test", recipe.choose_on)}
+        if recipe.train_clip:
+            train_small_clip(recipe.clip_name_or_path, recipe.root)
         tokenizer = make_tokenizer(recipe, splits["train"], run.folder / "tokenizer")
 
     set_seed(args.seed)

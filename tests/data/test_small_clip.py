@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import CLIPModel, CLIPProcessor
 
-from drl_tvr import DRLModel
-from drl_tvr.data.moving_shapes import small_clip
+from drl_tvr import BenchmarkError, DRLModel
+from drl_tvr.data.moving_shapes import build_moving_shapes, small_clip
 from drl_tvr.data.moving_shapes.scenes import make_scenes
 from drl_tvr.data.moving_shapes.stills import draw_stills
 
@@ -38,6 +38,18 @@ def test_one_that_is_there_is_left_as_it_is(folder, monkeypatch):
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert small_clip.train_small_clip(folder) == folder
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_one_that_has_seen_what_is_held_out_is_refused(folder, tmp_path):
+    root = build_moving_shapes(tmp_path / "world", splits=(), seed=1, num_train=2, num_validation=1, num_test=1)
+    with pytest.raises(BenchmarkError, match="trained with {'benchmark_seed': 0}, expected {'benchmark_seed': 1}"):
+        small_clip.train_small_clip(folder, root)
+    shown = {}
+    for seed in (0, 1):
+        scenes = make_scenes(seed)
+        shown[seed] = {still.event.triple for stills in draw_stills(scenes, 3).values() for still in stills}
+        held_out = {event.triple for scene in scenes if scene.split == "test" for event in scene.events}
+        assert not shown[seed] & held_out
 
 
 def test_an_interrupted_training_leaves_no_folder(tmp_path, monkeypatch):

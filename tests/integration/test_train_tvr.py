@@ -363,7 +363,7 @@ def test_a_folder_that_is_no_clip_is_one_line(train_tvr, two_stages, tmp_path, c
     assert not (tmp_path / "cache").exists()
 
 
-@pytest.mark.parametrize("flags", [["--benchmark", "msvd"], ["--clip_name_or_path", ""]])
+@pytest.mark.parametrize("flags", [["--benchmark", "msvd"], ["--clip_name_or_path", "", "--train_clip", "true"]])
 def test_a_clip_can_be_trained_for_the_bundled_benchmark_alone(flags, train_tvr, two_stages, tmp_path, caplog):
     assert train_tvr.main(["--config", write_config(tmp_path, two_stages), *flags]) == 2
     assert "`train_clip`: found True with" in caplog.text

@@ -328,3 +328,13 @@ def test_a_start_that_was_refused_leaves_the_folder_to_any_other_run(write, tmp_
     folder = tmp_path / "second"
     assert run_script(start("incomplete-checkpoint"), ["--config", write(output_dir=str(folder))]) == 1
     assert {path.name for path in folder.iterdir()} == names[-1] > {"incomplete-checkpoint"}
+
+
+def test_a_named_clip_is_not_trained_in_its_place(tmp_path):
+    (tmp_path / "r.yaml").write_text("clip_name_or_path: clip\ntrain_clip: true\noutput_dir: out\nuse_cpu: true\n")
+    config = ["--config", str(tmp_path / "r.yaml")]
+    assert parse_recipe(config)[0].train_clip
+    named = parse_recipe([*config, "--clip_name_or_path", "openai/clip-vit-base-patch32"])[0]
+    assert (named.clip_name_or_path, named.train_clip) == ("openai/clip-vit-base-patch32", False)
+    both = parse_recipe([*config, "--clip_name_or_path", "mine", "--train_clip"])[0]
+    assert (both.clip_name_or_path, both.train_clip) == ("mine", True)

@@ -117,6 +117,12 @@ def frame_limits(model: DRLModel) -> dict[str, int]:
     }
 
 
+def most_frames(model: DRLModel, processor: DRLProcessor) -> int | None:
+    """Return the largest number of frames per video that the processor makes and the model takes, if there is one."""
+    limits = [*frame_limits(model).values(), processor.video_processor.max_frames]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def check_num_frames(model: DRLModel, videos: VideoDataset, video_ids: Sequence[str] | None = None) -> None:
     """Refuse decoded videos of more frames than the model has positions for, before any is encoded.
 
@@ -137,4 +143,4 @@ def check_num_frames(model: DRLModel, videos: VideoDataset, video_ids: Sequence[
                 )
 
 
-__all__ = ["check_num_frames", "check_processor"]
+__all__ = ["check_num_frames", "check_processor", "most_frames"]

@@ -22,7 +22,7 @@ AT_LEAST_1 = (
     *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
     "gradient_cache_chunk_size",
 )
-JOINING_WORDS = (", then ", " and then ", ", after that ")
+JOINING_WORDS = (", then", "and then", ", after that")
 
 
 @dataclass
@@ -67,7 +67,7 @@ class DRLTrainingArguments(TrainingArguments):
         temporal_edits (`float`, *optional*, defaults to 0.0): Share of the pairs of a batch that are joined two at a
             time in both orders, so that the model learns the order of events. See
             [`~training.temporal_edits.TemporalEdits`].
-        joining_words (`list[str]`, *optional*, defaults to `[", then ", " and then ", ", after that "]`): What
+        joining_words (`list[str]`, *optional*, defaults to `[", then", "and then", ", after that"]`): What
             `temporal_edits` puts between two captions.
         frame_cache_dir (`str`, *optional*): Folder of the stored frames; by default in the cache of `datasets`.
 
@@ -152,7 +152,7 @@ class DRLTrainingArguments(TrainingArguments):
                     raise ValueError(f"`{name}`: found {found}, expected {expected}.")
 
     def check_temporal_edits(self) -> None:
-        """Refuse a share that is none, or no words to join captions with.
+        """Refuse a share outside its range, or nothing to join captions with.
 
         Raises:
             `ValueError`: When `temporal_edits` or `joining_words` is invalid.
@@ -162,7 +162,7 @@ class DRLTrainingArguments(TrainingArguments):
             raise ValueError(f"`temporal_edits`: found {share!r}, expected a number from 0 to 1.")
         words = self.joining_words
         if isinstance(words, str) or not words or not all(isinstance(item, str) and item.strip() for item in words):
-            raise ValueError(f"`joining_words`: found {words!r}, expected a list of words, as [', then '].")
+            raise ValueError(f"`joining_words`: found {words!r}, expected a list of words, as [', then'].")
 
     def check_schedule(self) -> None:
         """Refuse keywords that the schedule does not have, or not all of those that it needs.

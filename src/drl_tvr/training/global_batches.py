@@ -11,7 +11,9 @@ from transformers import Trainer
 from transformers.trainer_utils import seed_worker
 
 from ..data.loading import PairDataset, end_with_parent, share_of
+from ..evaluation.checks import most_frames
 from .temporal_edits import TemporalEdits
+from .wrappers import find_drl_model
 
 
 class GlobalBatchSampler(Sampler[list]):
@@ -101,17 +103,16 @@ def make_train_loader(trainer: Trainer) -> DataLoader:
     Returns:
         `torch.utils.data.DataLoader`: The loader, prepared by accelerate.
     """
-    args, pairs = trainer.args, trainer.train_dataset
-    edits = TemporalEdits(pairs, trainer.processing_class, args.temporal_edits, args.joining_words)
+    args, pairs, edit = trainer.args, trainer.train_dataset, list
+    if args.temporal_edits > 0:
+        most = most_frames(find_drl_model(trainer.model), trainer.processing_class)
+        pairs = TemporalEdits(pairs, trainer.processing_class, args.temporal_edits, args.joining_words, most)
+        edit = pairs.edit_batch
     batches = GlobalBatchSampler(
-        trainer._get_train_sampler(),
-        trainer._train_batch_size,
-        args.world_size,
-        args.dataloader_drop_last,
-        edits.edit_batch,
+        trainer._get_train_sampler(), trainer._train_batch_size, args.world_size, args.dataloader_drop_last, edit
     )
     loader = DataLoader(
-        edits,
+        pairs,
         batch_sampler=batches,
         collate_fn=ShareCollator(trainer.data_collator, pairs),
         num_workers=args.dataloader_num_workers,

@@ -45,7 +45,8 @@ class Recipe:
         clip_name_or_path (`str`, *optional*): `CLIPModel` checkpoint to start from; by default the towers start at
             random.
         train_clip (`bool`, *optional*, defaults to `False`): Whether to train a small CLIP on stills of the bundled
-            benchmark first, into the folder `clip_name_or_path`, unless it is there.
+            benchmark first, into the folder `clip_name_or_path`, unless it is there. The flag `--clip_name_or_path`
+            alone names a CLIP that is there, and turns this off.
         tokenizer (`str`, *optional*): CLIP tokenizer; by default the one of `clip_name_or_path`, or else one that is
             trained on the captions.
 
@@ -191,9 +192,12 @@ def parse_recipe(
     first.add_argument("--config")
     named, argv = first.parse_known_args(argv)
     parser = RaisingParser((Recipe, RunOptions, DRLTrainingArguments), allow_abbrev=False, epilog=EPILOG)
-    starts_from_clip = parser.parse_args(argv).clip_name_or_path is not None
+    flags = parser.parse_args(argv)
+    starts_from_clip = flags.clip_name_or_path is not None
     file = named.config if named.config is not None else None if starts_from_clip else default
     content = read_recipe(file) if file is not None else {}
+    if starts_from_clip and not flags.train_clip:  # the recipe would train its own CLIP in place of the named one
+        content.pop("train_clip", None)
     model = content.pop("model", None)
     model = {} if model is None else model
     if not isinstance(model, dict):

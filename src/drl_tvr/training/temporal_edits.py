@@ -9,9 +9,11 @@ from torch.utils import data as torch_data
 from ..data.loading import PairDataset
 from ..model.frame_sampling import thin_out
 from ..model.processing_drl import DRLProcessor
+from .arguments import DRLTrainingArguments
 
 
-SENTENCE_ENDS = " .!?;,"
+SENTENCE_ENDS = " .!?;,。！？"
+PUNCTUATION = (",", ".", ";", ":")  # no blank comes before it
 
 
 class TemporalEdits(torch_data.Dataset):
@@ -33,11 +35,13 @@ class TemporalEdits(torch_data.Dataset):
 
     Args:
         pairs ([`~data.loading.PairDataset`]): The split.
-        processor ([`DRLProcessor`]): Joined frames are thinned out to its `max_frames`, and joined captions are cut to
-            its `max_length`: the longer caption loses its last words first, so that both events stay.
-        share (`float`): Share of the pairs of a batch that are joined, from 0 to 1.
-        joining_words (`Sequence[str]`): What to put between two captions. Two rows always get the same words,
-            in both orders.
+        processor ([`DRLProcessor`]): Joined captions are cut to its `max_length`: the longer one first, so that both
+            events stay.
+        share (`float`): Share of the pairs of a batch that are joined, above 0 and at most 1.
+        joining_words (`Sequence[str]`): What to put between two captions. Two rows always get the same words, in both
+            orders.
+        max_frames (`int`, *optional*): Largest number of frames of a join; `None` for no limit. Each clip is thinned
+            out to its part, the same one in both orders.
 
     Example:
 
@@ -50,15 +54,23 @@ class TemporalEdits(torch_data.Dataset):
     >>> data = load_benchmark("captions.csv")
     >>> frames = [torch.zeros(8, 3, 32, 32, dtype=torch.uint8) for _ in data.videos]
     >>> processor = DRLProcessor.from_pretrained("outputs/moving-shapes")
-    >>> edits = TemporalEdits(PairDataset(data, frames), processor, share=1.0, joining_words=[", then "])
+    >>> edits = TemporalEdits(PairDataset(data, frames), processor, 1.0, joining_words=[", then"], max_frames=12)
     >>> edits.edit_batch([0, 1])
     [(0, 1), (1, 0)]
-    >>> edits[0, 1]["caption"]
-    '..., then ...'
+    >>> edits[0, 1]["caption"], len(edits[0, 1]["frames"])
+    ('..., then ...', 12)
     ```"""
 
-    def __init__(self, pairs: PairDataset, processor: DRLProcessor, share: float, joining_words: Sequence[str]):
-        self.pairs, self.processor, self.share, self.joining_words = pairs, processor, share, joining_words
+    def __init__(
+        self,
+        pairs: PairDataset,
+        processor: DRLProcessor,
+        share: float,
+        joining_words: Sequence[str],
+        max_frames: int | None,
+    ):
+        self.pairs, self.processor, self.share, self.max_frames = pairs, processor, share, max_frames
+        self.joining_words = [words.strip() for words in joining_words]
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -73,8 +85,7 @@ class TemporalEdits(torch_data.Dataset):
             `list`: As many items: a row, or two rows that are joined in this order. Two captions of one video are not
             joined, because both orders would show the same.
         """
-        joined = 2 * min(round(self.share * len(batch) / 2), len(batch) // 2)
-        kept = len(batch) - joined
+        kept = len(batch) - num_joined(len(batch), self.share)
         edited: list[int | tuple[int, int]] = list(batch[:kept])
         for first, second in zip(batch[kept::2], batch[kept + 1 :: 2], strict=True):
             same = self.pairs.caption_to_video[first] == self.pairs.caption_to_video[second]
@@ -84,28 +95,106 @@ class TemporalEdits(torch_data.Dataset):
     def __getitem__(self, index: int | tuple[int, int]) -> dict:
         if not isinstance(index, tuple):
             return self.pairs[index]
-        first, second = (self.pairs[row] for row in index)
+        items = {row: self.pairs[row] for row in sorted(index)}
         words = random.Random(str(sorted(index))).choice(self.joining_words)
-        frames = torch.cat([first["frames"], second["frames"]])
+        captions = cut_captions([item["caption"] for item in items.values()], words, self)
+        frames = thin_frames([item["frames"] for item in items.values()], self.max_frames)
+        parts = dict(zip(items, zip(captions, frames, strict=True), strict=True))
+        (first, shown_first), (second, shown_second) = (parts[row] for row in index)
         return {
-            **first,
-            "caption": self.join_captions(first["caption"], second["caption"], words),
-            "frames": frames[thin_out(range(len(frames)), self.processor.video_processor.max_frames)],
+            **items[index[0]],
+            "caption": join_captions(first, second, words),
+            "frames": torch.cat([shown_first, shown_second]),
         }
-
-    def join_captions(self, first: str, second: str, words: str) -> str:
-        """Join two captions; when the model takes fewer tokens, the longer one loses its last words first."""
-        first = first.rstrip(SENTENCE_ENDS)
-        parts = [first.split(), second.split()]
-        joined = f"{first}{words}{second}"
-        while self.num_tokens(joined) > self.processor.max_length and max(map(len, parts)) > 1:
-            max(parts, key=len).pop()
-            joined = words.join(map(" ".join, parts))
-        return joined
 
     def num_tokens(self, caption: str) -> int:
         """Count the tokens of a caption, with start and end."""
         return len(self.processor.tokenizer(caption)["input_ids"])
 
 
-__all__ = ["TemporalEdits"]
+def check_temporal_edits(args: DRLTrainingArguments, processor: DRLProcessor, max_frames: int | None) -> None:
+    """Refuse edits that would join nothing, or that have no room for both clips, before anything is decoded.
+
+    Args:
+        args ([`DRLTrainingArguments`]): Arguments of the run.
+        processor ([`DRLProcessor`]): Its `max_length` is checked.
+        max_frames (`int`, *optional*): Largest number of frames of a join.
+
+    Raises:
+        `ValueError`: When the batch, the captions or the frames are too small; the message names the field.
+    """
+    if args.temporal_edits == 0:
+        return
+    batch_size = args.per_device_train_batch_size * args.world_size
+    if num_joined(batch_size, args.temporal_edits) == 0:
+        raise ValueError(
+            f"`temporal_edits`: found {args.temporal_edits}, expected at least {1 / batch_size:.3g} to join two "
+            f"of the {batch_size} pairs of a batch, and at least 2 pairs."
+        )
+    if max_frames is not None and max_frames < 2:
+        raise ValueError(f"`max_frames`: found {max_frames}, expected at least 2 for `temporal_edits`.")
+    joining = max(len(processor.tokenizer(words)["input_ids"]) for words in args.joining_words)
+    if processor.max_length < joining + 2:
+        raise ValueError(
+            f"`max_length`: found {processor.max_length}, expected at least {joining + 2} for `temporal_edits`: "
+            "start, end, `joining_words` and a token of each caption."
+        )
+
+
+def num_joined(batch_size: int, share: float) -> int:
+    """Return how many pairs of a batch are joined, an even number."""
+    return 2 * min(int(share * batch_size / 2 + 0.5), batch_size // 2)
+
+
+def join_captions(first: str, second: str, words: str) -> str:
+    """Join two captions by words, which may begin with a punctuation mark."""
+    first = first.rstrip(SENTENCE_ENDS) or first
+    return f"{first}{'' if words.startswith(PUNCTUATION) else ' '}{words} {second}"
+
+
+def cut_captions(captions: list[str], words: str, edits: TemporalEdits) -> list[str]:
+    """Cut two captions so that their join fits the model, in either order, the longer one first.
+
+    Args:
+        captions (`list[str]`): Two captions.
+        words (`str`): What joins them.
+        edits ([`~training.temporal_edits.TemporalEdits`]): Its processor says how many tokens fit.
+
+    Returns:
+        `list[str]`: The captions, each with at least its first token.
+    """
+    most = edits.processor.max_length
+    if fits(captions, words, edits):
+        return captions
+    ends = [
+        [end for _, end in edits.processor.tokenizer(caption, return_offsets_mapping=True)["offset_mapping"][1:-1]]
+        for caption in captions
+    ]
+    room = most - edits.num_tokens(words)
+    while True:
+        shorter = min(map(len, ends))
+        each = max(room // 2, room - shorter)
+        # A cut inside a word can change how its letters are grouped: then there are more tokens than were kept.
+        cut = [caption[: places[:each][-1]] for caption, places in zip(captions, ends, strict=True)]
+        if fits(cut, words, edits) or room <= 2:
+            return cut
+        room -= 1
+
+
+def fits(captions: list[str], words: str, edits: TemporalEdits) -> bool:
+    """Return whether two captions fit the model when they are joined, in either order."""
+    joined = (join_captions(*order, words) for order in (captions, captions[::-1]))
+    return max(map(edits.num_tokens, joined)) <= edits.processor.max_length
+
+
+def thin_frames(clips: list[torch.Tensor], max_frames: int | None) -> list[torch.Tensor]:
+    """Thin out two clips to `max_frames` together, each in proportion to its length."""
+    lengths = [len(clip) for clip in clips]
+    if max_frames is None or sum(lengths) <= max_frames:
+        return clips
+    first = min(max(1, round(max_frames * lengths[0] / sum(lengths))), max_frames - 1)
+    kept = (first, max_frames - first)
+    return [clip[thin_out(range(len(clip)), number)] for clip, number in zip(clips, kept, strict=True)]
+
+
+__all__ = ["TemporalEdits", "check_temporal_edits"]

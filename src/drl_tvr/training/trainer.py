@@ -13,7 +13,7 @@ from transformers.trainer_utils import speed_metrics
 
 from ..data.loading import PairDataset, RetrievalCollator, decode_split, raise_worker_error
 from ..data.records import RetrievalData
-from ..evaluation.checks import check_num_frames, check_processor
+from ..evaluation.checks import check_num_frames, check_processor, most_frames
 from ..evaluation.evaluator import Share, evaluate_model
 from ..evaluation.results import EvaluationResult
 from ..model.modeling_drl import DRLFeatures, DRLModel
@@ -49,6 +49,7 @@ from .output_folder import check_one_disk, hold_folder
 from .publishing import publish, try_to_write_card, write_card
 from .refused_options import check_options
 from .run import end_with_launcher
+from .temporal_edits import check_temporal_edits
 from .wrappers import (
     check_parts,
     find_drl_model,
@@ -158,6 +159,7 @@ class DRLTrainer(Trainer):
         warn_of_unsaved_base(model)
         check_weight_types(find_drl_model(model), args)
         check_processor(find_drl_model(model), processing_class)
+        check_temporal_edits(args, processing_class, most_frames(find_drl_model(model), processing_class))
         check_batch_size(args, train_dataset, find_drl_model(model).config)
         if type(self).evaluate is DRLTrainer.evaluate:  # that of a subclass may measure more
             check_metric(args, eval_dataset)
