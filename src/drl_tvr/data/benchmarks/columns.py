@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import BenchmarkError
-from .column_names import fields_like, plain_name, words_of
+from .column_names import fields_like, is_length, plain_name, words_of
 
 
 # Fields of a row, and the names that their column may have.
@@ -36,6 +36,7 @@ TWO_TIMES = re.compile(
     rf"[({{]?\s*(?:{TIME})s?\s*(?:,|;|-+>?|to|\s|–)\s*(?:{TIME})s?\s*[)}}]?",
     re.ASCII | re.IGNORECASE,
 )
+ENTRY = re.compile(rf"""["']?(\w[\w -]*)["']?\s*[:=]\s*["']?({TIME})""", re.ASCII)  # of the text of a mapping
 MAX_TIME = 10**9  # seconds since 1970 are more
 MAX_NAMED, MAX_LENGTH = 20, 100  # columns in a message, and characters of their names
 
@@ -106,19 +107,35 @@ def check_values(row: dict, like: dict[str, str], found: dict[str, str], where: 
         `BenchmarkError`: When there are such columns.
     """
     unclear = {}
+    has_side = bool(found.keys() & {"start", "end"})
     for column, value in row.items():
         field = like.get(column)
-        if isinstance(value, dict) and column not in found.values():
-            is_range = any(is_time(value[name]) for name in names_of_times(tuple(value)))
-            if is_range and not found.keys() & {"start", "end"}:
+        if (mapping := mapping_of(value)) is not None and column not in found.values():
+            if not has_side and any(is_time(mapping[name]) for name in names_of_times(tuple(mapping))):
                 unclear[column] = "range"
         elif field == "split" and value is not None and str(value).strip():
             unclear[column] = field
         elif field in ("start", "end", "range") and is_two_times(value):
-            unclear[column] = field if found.keys() & {"start", "end"} else "range"
-        elif field in ("start", "end") and is_time(value):
+            unclear[column] = field if has_side else "range"
+        elif field in ("start", "end") and is_time(value) or field == "range" and is_clock(value):
             unclear[column] = field
+    if "start" not in found and not {"start", "range"} & set(unclear.values()):
+        # A length is the end of a segment only beside a start: not beside a date.
+        unclear = {column: field for column, field in unclear.items() if field == "split" or not says_length(column)}
     check_unclear(unclear, where)
+
+
+def mapping_of(value: Any) -> dict[str, Any] | None:
+    """Return the mapping in a cell, or the texts and times in the text of one, as JSON and Python write it."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        return dict(ENTRY.findall(value))
+    return value if isinstance(value, dict) else None
+
+
+@functools.lru_cache(maxsize=256)
+def says_length(column: str) -> bool:
+    """Return whether a column says how long something is by its name."""
+    return is_length(words_of(column[:MAX_LENGTH]))
 
 
 @functools.lru_cache(maxsize=256)
@@ -136,6 +153,11 @@ def is_time(value: Any) -> bool:
     if not isinstance(value, str) or not ONE_TIME.fullmatch(value.strip()):
         return False
     return not re.match(r"\+?\d{10}", value.strip())
+
+
+def is_clock(value: Any) -> bool:
+    """Return whether a value is a time as minutes and seconds, or hours as well: `00:12.5`."""
+    return isinstance(value, str) and ":" in value and is_time(value)
 
 
 def is_two_times(value: Any) -> bool:
