@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from ..errors import BenchmarkError
@@ -16,6 +17,11 @@ FIELDS = {
     "start": ("start",),
     "end": ("end",),
     "split": ("split",),
+}
+# Names that somebody could give to such a column, and that are not ours.
+OTHER_NAMES = {
+    "video": frozenset("clip file filepath videofile videofilename videoname clippath".split()),
+    "caption": frozenset("description query sentences texts".split()),
 }
 EXPECTED = {
     "start": "'start' of a segment (in seconds)",
@@ -92,6 +98,19 @@ def has_main_columns(columns: Iterable[str]) -> bool:
     """Return whether columns include one for the videos and one for the captions."""
     plain = {plain_name(column) for column in columns}
     return all(plain & set(map(plain_name, FIELDS[field])) for field in ("video", "caption"))
+
+
+def nearly_has_main_columns(columns: Iterable[str]) -> bool:
+    """Return whether columns include one for the videos and one for the captions, misspelt or under another name.
+
+    Another name (`clip`, `description`) counts only beside a column that has our name for the other one.
+    """
+    plain = {plain_name(column) for column in columns if len(column) < MAX_LENGTH}
+    ours = {field: {plain_name(name) for name in FIELDS[field]} for field in OTHER_NAMES}
+    exact = [field for field in ours if ours[field] & plain]
+    near = [field for field in ours if any(get_close_matches(name, ours[field], cutoff=0.8) for name in plain)]
+    other = [field for field in ours if OTHER_NAMES[field] & plain]
+    return len({*exact, *near}) == 2 or bool(exact) and len({*exact, *other}) == 2
 
 
 def check_values(row: dict, like: dict[str, str], found: dict[str, str], where: str) -> None:
@@ -221,4 +240,5 @@ __all__ = [
     "check_values",
     "find_columns",
     "has_main_columns",
+    "nearly_has_main_columns",
 ]
