@@ -172,6 +172,18 @@ def test_the_text_of_a_mapping_with_times_is_refused(value):
             find_columns([*MAIN, name], "my.csv", value)
 
 
+@pytest.mark.parametrize("value", [[{"start": 1, "end": 2}], "[{'start': 1, 'end': 2}]", "start=1.5, end=3"])
+def test_a_list_of_mappings_with_times_is_refused_under_a_name_of_time(value):
+    with pytest.raises(BenchmarkError, match="found 'segments' as names of columns, expected 'start' and 'end'"):
+        find_columns([*MAIN, "segments"], "my.json", value)
+    assert find_columns([*MAIN, "transcript"], "my.json", value).keys() == set(MAIN)
+
+
+@pytest.mark.parametrize("text", ["{" + "a" * 10**5, "{" + "a " * 10**5, "{" + "a:" * 10**5, "{a" + " " * 10**5])
+def test_a_long_text_takes_no_time(text):
+    assert find_columns([*MAIN, "segments"], "my.json", text).keys() == set(MAIN)
+
+
 @pytest.mark.parametrize(
     "value",
     [

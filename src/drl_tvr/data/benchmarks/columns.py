@@ -42,7 +42,7 @@ TWO_TIMES = re.compile(
     rf"[({{]?\s*(?:{TIME})s?\s*(?:,|;|-+>?|to|\s|–)\s*(?:{TIME})s?\s*[)}}]?",
     re.ASCII | re.IGNORECASE,
 )
-ENTRY = re.compile(rf"""["']?(\w[\w -]*)["']?\s*[:=]\s*["']?({TIME})""", re.ASCII)  # of the text of a mapping
+ENTRY = re.compile(rf"""["']?(\w[\w -]{{0,40}})["']?\s*[:=]\s*["']?({TIME})""", re.ASCII)  # of the text of a mapping
 MAX_TIME = 10**9  # seconds since 1970 are more
 MAX_NAMED, MAX_LENGTH = 20, 100  # columns in a message, and characters of their names
 
@@ -130,7 +130,7 @@ def check_values(row: dict, like: dict[str, str], found: dict[str, str], where: 
     for column, value in row.items():
         field = like.get(column)
         if (mapping := mapping_of(value)) is not None and column not in found.values():
-            if not has_side and any(is_time(mapping[name]) for name in names_of_times(tuple(mapping))):
+            if not has_side and holds_times(mapping):
                 unclear[column] = "range"
         elif field == "split" and value is not None and str(value).strip():
             unclear[column] = field
@@ -149,6 +149,11 @@ def mapping_of(value: Any) -> dict[str, Any] | None:
     if isinstance(value, str) and value.lstrip().startswith("{"):
         return dict(ENTRY.findall(value))
     return value if isinstance(value, dict) else None
+
+
+def holds_times(mapping: dict[str, Any]) -> bool:
+    """Return whether a mapping has a time under a name that could be of a start or an end."""
+    return any(is_time(mapping[name]) for name in names_of_times(tuple(mapping)))
 
 
 @functools.lru_cache(maxsize=256)
@@ -181,9 +186,13 @@ def is_clock(value: Any) -> bool:
 
 def is_two_times(value: Any) -> bool:
     """Return whether a value can be the start and the end of a segment, or a list of such."""
+    if isinstance(value, dict):
+        return holds_times(value)
     if isinstance(value, list):
         return len(value) == 2 and all(map(is_time, value)) or bool(value) and all(map(is_two_times, value))
-    return isinstance(value, str) and TWO_TIMES.fullmatch(value.strip()) is not None
+    if not isinstance(value, str):
+        return False
+    return TWO_TIMES.fullmatch(value.strip()) is not None or holds_times(dict(ENTRY.findall(value)))
 
 
 def check_unclear(like: dict[str, str], where: str) -> None:
