@@ -174,6 +174,15 @@ def test_a_table_of_something_else_beside_ones_own_is_left_out(tmp_path, table, 
     assert len(load_benchmark(tmp_path, split="test").videos) == 1
 
 
+@pytest.mark.parametrize(
+    "rows", ['{"video": "a.mp4"}\n{"video": "a.mp4", "caption": "x"}\n', '{"video": "a.mp4", "caption": "x"}\n{', ""]
+)
+def test_a_damaged_table_beside_a_right_one_is_named(tmp_path, rows):
+    (tmp_path / "test.csv").write_text("video,caption\nb.mp4,x\n")
+    (tmp_path / "train.jsonl").write_text(rows + '{"video": "a.mp4", "caption": "x"\n' * 2)
+    assert list(find_target(tmp_path, None, None).faults) == [str(tmp_path / "train.jsonl")]
+
+
 @pytest.mark.parametrize("table", ["train.csv", "metadata.csv"])
 @pytest.mark.parametrize("header", ["vidoe,caption", "video,captoin", "vidio,captin", "clip,caption", "video,query"])
 def test_a_misspelt_header_beside_a_right_table_is_named_with_the_missing_videos(tmp_path, table, header):

@@ -1,6 +1,7 @@
 """Read the rows of your own table, and check every value in them."""
 
 import ast
+import contextlib
 import io
 import itertools
 import json
@@ -34,6 +35,7 @@ NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 SEVERAL = re.compile(r"\w*\(?[\[{]\s*(?:u?[\"']|nan\b)|(?:c|list)\(\s*[\"']")
 NO_VALUES = ("na", "n/a", "nan", "none", "null")
 BEGINNING = 4096  # bytes, within which the names of all columns stand
+FIRST_ROWS = 10  # of which the columns are looked at: rows of JSON may lack some
 WHOLE = (None, None)  # start and end of a whole file
 Times = tuple[float | None, float | None]
 
@@ -99,13 +101,12 @@ def could_describe_videos(file: Path) -> bool:
 
 
 def columns_of(file: Path) -> list[str]:
-    """Return the columns of a table; the words at its beginning when its first row cannot be read."""
-    try:
-        row = next(read_records(file), None)
-    except BenchmarkError:
-        row = None
-    if row is not None:
-        return list(row) if isinstance(row, dict) else []
+    """Return the columns of a table's first rows; the words at its beginning when its first row cannot be read."""
+    rows = []
+    with contextlib.suppress(BenchmarkError):  # reading it as one's own says what is wrong
+        rows.extend(itertools.islice(read_records(file), FIRST_ROWS))
+    if rows:
+        return list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
     with file.open("rb") as opened:
         beginning = opened.read(BEGINNING).decode(errors="replace")
     return re.split(r'[,;|\t\r\n":{}\[\]]+', beginning)
