@@ -124,6 +124,81 @@ def test_two_columns_that_are_partners_are_refused(names):
 
 
 @pytest.mark.parametrize(
+    "names",
+    """time/duration position/duration time_sec/duration_sec video_time/clip_length pos/len at/dur frame_pos/length
+    t_1/t_2 t0/t1 t1/t2 time1/time2 time_0/time_1 frame1/frame2 Time1/Time2
+    time1_sec/time2_sec ts01/ts02 sec1/sec2""".split(),
+)
+def test_a_pair_of_names_of_time_is_refused(names):
+    one, two = names.split("/")
+    for columns in ([one, two], [two, one]):
+        with pytest.raises(BenchmarkError, match="as names of columns, expected ") as caught:
+            find_columns([*MAIN, *columns], "my.csv", 5.0)
+        assert repr(one) in str(caught.value) and repr(two) in str(caught.value)
+    assert find_columns([*MAIN, one, two], "my.csv", "a text").keys() == set(MAIN)
+
+
+@pytest.mark.parametrize(
+    "names",
+    "frames,duration clip,duration segment_idx,duration time_of_day,duration t_1,t_2,t_3 clip1,clip2 time1,frame2 "
+    "score_1,score_2 time_1 fps,duration left,right,top,bottom".split(),
+)
+def test_what_is_no_pair_of_names_of_time_is_left_alone(names):
+    assert find_columns([*MAIN, *names.split(",")], "my.csv", "3").keys() == set(MAIN)
+
+
+@pytest.mark.parametrize("name", ["time", "timestamp", "position"])
+@pytest.mark.parametrize("value", ["2019-04-01 12:00", "1556712000", "left"])
+def test_a_length_beside_what_is_no_time_is_left_alone(name, value):
+    like = fields_like([name, "duration"], {})
+    check_values({name: value, "duration": 12.0}, like, {}, "my.csv")
+
+
+@pytest.mark.parametrize("name", "segment time position offset section clip".split())
+@pytest.mark.parametrize("value", ["00:00:12.5", "12:30", "0:05", "01:02:03,5"])
+def test_a_clock_time_under_a_name_that_says_little_is_refused(name, value):
+    with pytest.raises(BenchmarkError, match=f"found '{name}' as names of columns, expected 'start' and 'end'"):
+        find_columns([*MAIN, name], "my.csv", value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["{'start': 1.5, 'end': 3}", '{"from": 1, "to": "2"}', "{start: 1, end: 2}", {"time": 1, "duration": 2}]
+    + ["{'label': 'x', 't_1': 1.5, 't_2': 3}"],
+)
+def test_the_text_of_a_mapping_with_times_is_refused(value):
+    for name in ("timestamps", "meta"):
+        with pytest.raises(BenchmarkError, match=f"found '{name}' as names of columns, expected 'start' and 'end'"):
+            find_columns([*MAIN, name], "my.csv", value)
+
+
+@pytest.mark.parametrize("value", [[{"start": 1, "end": 2}], "[{'start': 1, 'end': 2}]", "start=1.5, end=3"])
+def test_a_list_of_mappings_with_times_is_refused_under_a_name_of_time(value):
+    with pytest.raises(BenchmarkError, match="found 'segments' as names of columns, expected 'start' and 'end'"):
+        find_columns([*MAIN, "segments"], "my.json", value)
+    assert find_columns([*MAIN, "transcript"], "my.json", value).keys() == set(MAIN)
+
+
+@pytest.mark.parametrize("text", ["{" + "a" * 10**5, "{" + "a " * 10**5, "{" + "a:" * 10**5, "{a" + " " * 10**5])
+def test_a_long_text_takes_no_time(text):
+    assert find_columns([*MAIN, "segments"], "my.json", text).keys() == set(MAIN)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"left": 1, "right": 2, "top": 3, "bottom": 4},
+        {"left": 1, "top": 3, "width": 5, "height": 4},
+        {"x": 1, "y": 3, "width": 5, "height": 4, "left": 1, "right": 6},
+        "{'left': 1, 'right': 2, 'top': 3, 'bottom': 4}",
+        "{a: 1, b: 2}",
+    ],
+)
+def test_a_box_is_no_range(value):
+    assert find_columns([*MAIN, "bbox"], "my.json", value).keys() == set(MAIN)
+
+
+@pytest.mark.parametrize(
     "name",
     """beg begin_at lead_in lead_out begins beginning from_seconds from_frame starting_from started_at up_to to_s
     left_sec hi_time enter_time exit_s clip_from segment_until starts_ms begin-s""".split(),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from video_files import write_video
 
-from drl_tvr import BenchmarkError
+from drl_tvr import BenchmarkError, load_benchmark
 from drl_tvr.data import doctor
 from drl_tvr.data.doctor import VideoCheck, check_video, check_videos, format_report, run_doctor
 from drl_tvr.data.targets import find_target
@@ -111,13 +111,10 @@ def test_annotation_files_beside_videos_are_left_out_and_named(tmp_path, make_vi
     assert "not videos: 2 .csv, 1 .json (MSRVTT_JSFUSION_test.csv, train.json, val.csv)" in text
     (tmp_path / "val.csv").unlink()
     assert find_target(tmp_path, None, None).faults == {}
-    # Tables with our columns stand for their own videos, when there are no others.
+    # Tables with our columns stand for their own videos. Beside them, what is nearly such a table is named.
     (tmp_path / "test.csv").write_text("video,caption\nb.mp4,a dog\n")
     target = find_target(tmp_path, None, None)
-    assert len(target.scan.paths) == 2 and sorted(target.faults) == [
-        str(tmp_path / name) for name in ("MSRVTT_JSFUSION_test.csv", "train.json")
-    ]
-    (tmp_path / "train.json").unlink()
+    assert len(target.scan.paths) == 2 and list(target.faults) == [str(tmp_path / "MSRVTT_JSFUSION_test.csv")]
     (tmp_path / "MSRVTT_JSFUSION_test.csv").unlink()
     assert [os.path.basename(path) for path, _, _ in find_target(tmp_path, None, "test").scan.paths] == ["b.mp4"]
 
@@ -151,6 +148,49 @@ def test_a_table_that_cannot_be_used_is_named_and_all_videos_are_checked(tmp_pat
     assert re.search(fault, target.faults[str(tmp_path / name)])
     with pytest.raises((BenchmarkError, FileNotFoundError), match=fault):
         find_target(tmp_path, None, "test" if "train" not in name else "train")
+
+
+@pytest.mark.parametrize("table", ["test.csv", "metadata.csv", "test/metadata.csv"])
+@pytest.mark.parametrize(
+    ("other", "content"),
+    [
+        ("test_results.json", '{"R@1": 3}'),
+        ("test_results.csv", "R@1,R@5\n3,4\n"),
+        ("test_ranks.csv", "video,rank\na.mp4,1\n"),
+        ("train.json", '{"lr": 1}'),
+        ("train.jsonl", "3\n"),
+        ("train.tsv", ""),
+        ("metadata.json", '{"title": "Pets", "text": "mine"}'),
+    ],
+)
+def test_a_table_of_something_else_beside_ones_own_is_left_out(tmp_path, table, other, content):
+    folder = (tmp_path / table).parent
+    folder.mkdir(exist_ok=True)
+    (folder / "a.mp4").touch()
+    (folder / table.split("/")[-1]).write_text("video,caption,start,end\na.mp4,x,1,2\n")
+    (tmp_path / other).write_text(content)
+    target = find_target(tmp_path, None, None)
+    assert (target.scan.paths, target.faults) == ([(str(folder / "a.mp4"), 1.0, 2.0)], {})
+    assert len(load_benchmark(tmp_path, split="test").videos) == 1
+
+
+@pytest.mark.parametrize(
+    "rows", ['{"video": "a.mp4"}\n{"video": "a.mp4", "caption": "x"}\n', '{"video": "a.mp4", "caption": "x"}\n{', ""]
+)
+def test_a_damaged_table_beside_a_right_one_is_named(tmp_path, rows):
+    (tmp_path / "test.csv").write_text("video,caption\nb.mp4,x\n")
+    (tmp_path / "train.jsonl").write_text(rows + '{"video": "a.mp4", "caption": "x"\n' * 2)
+    assert list(find_target(tmp_path, None, None).faults) == [str(tmp_path / "train.jsonl")]
+
+
+@pytest.mark.parametrize("table", ["train.csv", "metadata.csv"])
+@pytest.mark.parametrize("header", ["vidoe,caption", "video,captoin", "vidio,captin", "clip,caption", "video,query"])
+def test_a_misspelt_header_beside_a_right_table_is_named_with_the_missing_videos(tmp_path, table, header):
+    right = "test.csv" if table == "train.csv" else "metadata.tsv"
+    (tmp_path / right).write_text("video\tcaption\nb.mp4\tx\n".replace("\t", "\t" if right[-3:] == "tsv" else ","))
+    (tmp_path / table).write_text(f"{header}\na.mp4,x\n")
+    target = find_target(tmp_path, None, None)
+    assert list(target.faults) == [str(tmp_path / table)] and target.missing == ["b.mp4"]
 
 
 @pytest.mark.parametrize("kind", ["folder", "pipe", "no header", "other columns"])

@@ -74,16 +74,17 @@ def find_in_folder(folder: str | os.PathLike, root: str | os.PathLike | None, sp
     Raises:
         `ValueError`, `BenchmarkError`: When `root` or `split` is given and there is no table, or a faulty one.
     """
-    faults = {}
+    faults, missing = {}, []
     if has_own_data(folder):
         try:
             return benchmark_videos(folder, root, split)
         except (BenchmarkError, OSError) as error:
             if root is not None or split is not None:
                 raise
-            faults = find_faults(folder) or {os.fsdecode(folder): str(error)}
+            faults, missing = find_faults(folder)
+            faults = faults or {os.fsdecode(folder): str(error)}
     check_is_plain(root, split, folder)
-    return Target(find_videos(folder), [], faults)
+    return Target(find_videos(folder), missing, faults)
 
 
 def benchmark_videos(name: str | os.PathLike, root: str | os.PathLike | None, split: str | None) -> Target:

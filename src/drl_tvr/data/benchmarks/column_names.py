@@ -47,6 +47,8 @@ PLACES = frozenset(
 )
 RANGES = frozenset("span segment section interval range window moment bound boundary boundarie trim clip cut".split())
 LENGTHS = frozenset("duration length len dur".split())
+TIMES = UNITS - {"idx", "sec", "second"}  # with these a name says a point in time
+BOX_SIDES, BOX_OTHERS = frozenset(("left", "right")), frozenset("top bottom x y".split())
 SPLITS = frozenset("split subset partition fold".split())
 SPLIT_WORDS = frozenset("train training val validation test testing dev".split())
 KNOWN_SIDES = frozenset().union(*(words for kinds in SIDES.values() for words in kinds.values()))
@@ -68,7 +70,13 @@ def fields_like(columns: Iterable[str], found: dict[str, str]) -> dict[str, str]
         `dict[str, str]`: Field of each such column.
     """
     words = {column: words_of(column[:MAX_LENGTH]) for column in columns if column not in found.values()}
+    if any(map(BOX_OTHERS.intersection, words.values())):
+        words = {column: names for column, names in words.items() if not names or not BOX_SIDES.issuperset(names)}
     like = {column: field for column in words if (field := field_like(column, words[column], found))}
+    if not found.keys() & {"start", "end"}:
+        like |= numbered_pairs(words)
+        if "start" not in like.values() and any(map(is_length, words.values())):
+            like |= {column: "start" for column in words if is_point(column, words[column])}
     sides, present = found.keys() | set(like.values()), set().union(*words.values())
     beside = {
         "start": {one for one, two in PARTNERS if two in present},
@@ -82,6 +90,39 @@ def fields_like(columns: Iterable[str], found: dict[str, str]) -> dict[str, str]
             if side not in found and is_of_time and (loose if other in sides else loose & beside[side]):
                 like[column] = side
     return {column: like[column] for column in words if column in like}  # in the order of the table
+
+
+def is_length(words: list[str]) -> bool:
+    """Return whether the words of a name say how long something is: `duration_sec`, `clip_length`."""
+    return not LENGTHS.isdisjoint(words) and (LENGTHS | UNITS | PLACES).issuperset(words)
+
+
+def is_point(column: str, words: list[str]) -> bool:
+    """Return whether a name says a point in time or a position, and not a side; `frames` says how many."""
+    is_number = plain_name(column).endswith("frames")
+    return not TIMES.isdisjoint(words) and (UNITS | PLACES | RANGES).issuperset(words) and not is_number
+
+
+def numbered_pairs(words: dict[str, list[str]]) -> dict[str, str]:
+    """Return start and end among names of time that differ only in 0 and 1, or in 1 and 2: `t_1` and `t_2`.
+
+    Args:
+        words (`dict[str, list[str]]`): The words of the name of each column.
+
+    Returns:
+        `dict[str, str]`: Field of each column of such a pair.
+    """
+    families: dict[str, dict[int, str]] = {}
+    for column, names in words.items():
+        plain = plain_name(column[:MAX_LENGTH])
+        numbers = re.findall(r"\d+", plain)
+        names = ["t" if name in ("t0", "t1") else name for name in names]
+        if len(numbers) == 1 and set(names) & UNITS - {"idx"} and (UNITS | PLACES | RANGES).issuperset(names):
+            families.setdefault(re.sub(r"\d+", "#", plain), {})[int(numbers[0])] = column
+    pairs = [family for family in families.values() if family.keys() in ({0, 1}, {1, 2})]
+    return {
+        family[number]: side for family in pairs for number, side in zip(sorted(family), ("start", "end"), strict=True)
+    }
 
 
 def field_like(column: str, words: list[str], found: dict[str, str]) -> str | None:
@@ -175,4 +216,4 @@ def is_misspelt(name: str, field: str) -> bool:
     return sorted(name) == sorted(field) or SequenceMatcher(None, name, field, autojunk=False).ratio() > 0.88
 
 
-__all__ = ["fields_like", "plain_name", "words_of"]
+__all__ = ["fields_like", "is_length", "plain_name", "words_of"]

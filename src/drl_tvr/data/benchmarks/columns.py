@@ -3,10 +3,11 @@
 import functools
 import re
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from ..errors import BenchmarkError
-from .column_names import fields_like, plain_name, words_of
+from .column_names import fields_like, is_length, plain_name, words_of
 
 
 # Fields of a row, and the names that their column may have.
@@ -16,6 +17,11 @@ FIELDS = {
     "start": ("start",),
     "end": ("end",),
     "split": ("split",),
+}
+# Names that somebody could give to such a column, and that are not ours.
+OTHER_NAMES = {
+    "video": frozenset("clip file filepath videofile videofilename videoname clippath".split()),
+    "caption": frozenset("description query sentences texts".split()),
 }
 EXPECTED = {
     "start": "'start' of a segment (in seconds)",
@@ -36,6 +42,7 @@ TWO_TIMES = re.compile(
     rf"[({{]?\s*(?:{TIME})s?\s*(?:,|;|-+>?|to|\s|–)\s*(?:{TIME})s?\s*[)}}]?",
     re.ASCII | re.IGNORECASE,
 )
+ENTRY = re.compile(rf"""["']?(\w[\w -]{{0,40}})["']?\s*[:=]\s*["']?({TIME})""", re.ASCII)  # of the text of a mapping
 MAX_TIME = 10**9  # seconds since 1970 are more
 MAX_NAMED, MAX_LENGTH = 20, 100  # columns in a message, and characters of their names
 
@@ -93,6 +100,19 @@ def has_main_columns(columns: Iterable[str]) -> bool:
     return all(plain & set(map(plain_name, FIELDS[field])) for field in ("video", "caption"))
 
 
+def nearly_has_main_columns(columns: Iterable[str]) -> bool:
+    """Return whether columns include one for the videos and one for the captions, misspelt or under another name.
+
+    Another name (`clip`, `description`) counts only beside a column that has our name for the other one.
+    """
+    plain = {plain_name(column) for column in columns if len(column) < MAX_LENGTH}
+    ours = {field: {plain_name(name) for name in FIELDS[field]} for field in OTHER_NAMES}
+    exact = [field for field in ours if ours[field] & plain]
+    near = [field for field in ours if any(get_close_matches(name, ours[field], cutoff=0.8) for name in plain)]
+    other = [field for field in ours if OTHER_NAMES[field] & plain]
+    return len({*exact, *near}) == 2 or bool(exact) and len({*exact, *other}) == 2
+
+
 def check_values(row: dict, like: dict[str, str], found: dict[str, str], where: str) -> None:
     """Refuse the columns of a row that could be a field by their names and hold what such a field holds.
 
@@ -106,19 +126,40 @@ def check_values(row: dict, like: dict[str, str], found: dict[str, str], where: 
         `BenchmarkError`: When there are such columns.
     """
     unclear = {}
+    has_side = bool(found.keys() & {"start", "end"})
     for column, value in row.items():
         field = like.get(column)
-        if isinstance(value, dict) and column not in found.values():
-            is_range = any(is_time(value[name]) for name in names_of_times(tuple(value)))
-            if is_range and not found.keys() & {"start", "end"}:
+        if (mapping := mapping_of(value)) is not None and column not in found.values():
+            if not has_side and holds_times(mapping):
                 unclear[column] = "range"
         elif field == "split" and value is not None and str(value).strip():
             unclear[column] = field
         elif field in ("start", "end", "range") and is_two_times(value):
-            unclear[column] = field if found.keys() & {"start", "end"} else "range"
-        elif field in ("start", "end") and is_time(value):
+            unclear[column] = field if has_side else "range"
+        elif field in ("start", "end") and is_time(value) or field == "range" and is_clock(value):
             unclear[column] = field
+    if "start" not in found and not {"start", "range"} & set(unclear.values()):
+        # A length is the end of a segment only beside a start: not beside a date.
+        unclear = {column: field for column, field in unclear.items() if field == "split" or not says_length(column)}
     check_unclear(unclear, where)
+
+
+def mapping_of(value: Any) -> dict[str, Any] | None:
+    """Return the mapping in a cell, or the texts and times in the text of one, as JSON and Python write it."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        return dict(ENTRY.findall(value))
+    return value if isinstance(value, dict) else None
+
+
+def holds_times(mapping: dict[str, Any]) -> bool:
+    """Return whether a mapping has a time under a name that could be of a start or an end."""
+    return any(is_time(mapping[name]) for name in names_of_times(tuple(mapping)))
+
+
+@functools.lru_cache(maxsize=256)
+def says_length(column: str) -> bool:
+    """Return whether a column says how long something is by its name."""
+    return is_length(words_of(column[:MAX_LENGTH]))
 
 
 @functools.lru_cache(maxsize=256)
@@ -138,11 +179,20 @@ def is_time(value: Any) -> bool:
     return not re.match(r"\+?\d{10}", value.strip())
 
 
+def is_clock(value: Any) -> bool:
+    """Return whether a value is a time as minutes and seconds, or hours as well: `00:12.5`."""
+    return isinstance(value, str) and ":" in value and is_time(value)
+
+
 def is_two_times(value: Any) -> bool:
     """Return whether a value can be the start and the end of a segment, or a list of such."""
+    if isinstance(value, dict):
+        return holds_times(value)
     if isinstance(value, list):
         return len(value) == 2 and all(map(is_time, value)) or bool(value) and all(map(is_two_times, value))
-    return isinstance(value, str) and TWO_TIMES.fullmatch(value.strip()) is not None
+    if not isinstance(value, str):
+        return False
+    return TWO_TIMES.fullmatch(value.strip()) is not None or holds_times(dict(ENTRY.findall(value)))
 
 
 def check_unclear(like: dict[str, str], where: str) -> None:
@@ -199,4 +249,5 @@ __all__ = [
     "check_values",
     "find_columns",
     "has_main_columns",
+    "nearly_has_main_columns",
 ]

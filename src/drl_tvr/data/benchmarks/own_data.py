@@ -10,7 +10,7 @@ from ..folder import TABLE_EXTENSIONS, is_inside
 from ..records import SPLITS, RetrievalData, check_split
 from .assembly import OfficialSplit, assemble
 from .columns import SPLIT_NAMES
-from .own_rows import WHOLE, Times, describes_videos, read_rows
+from .own_rows import WHOLE, Times, could_describe_videos, describes_videos, read_rows
 from .safe_paths import SafePaths
 
 
@@ -139,26 +139,42 @@ def find_files(folder: Path) -> list[Path]:
     """Find the tables of a folder.
 
     They are `metadata.*` in the folder and in subfolders that are named after a split, otherwise tables that are named
-    after a split.
+    after a split. A table of something else, such as results, is left out where another one describes videos.
 
     Raises:
         `BenchmarkError`: When there is no such table, or it is a link that leads out of the folder.
     """
     tables = sorted(path for path in folder.iterdir() if is_table(path))
     named = sorted(path for path in folder.glob("*/metadata.*") if is_table(path) and split_of_name(path, folder))
-    files = [path for path in tables if path.stem == "metadata"] + named
-    files = files or [path for path in tables if split_of_name(path, folder)]
-    if not files:
+    groups = [
+        [path for path in tables if path.stem == "metadata"] + named,
+        [path for path in tables if split_of_name(path, folder)],
+    ]
+    groups = [files for files in groups if files]
+    if not groups:
         raise BenchmarkError(
             f"{folder}: found {', '.join(path.name for path in tables[:3]) or 'no table'}, expected metadata.csv or "
             "metadata.jsonl, a subfolder train or test with one, or train.csv or test.jsonl."
         )
+    for files in groups:
+        check_links(files, folder)
+        kept = [path for path in files if could_describe_videos(path)] if sum(map(len, groups)) > 1 else files
+        if kept:
+            return kept
+    return groups[0]
+
+
+def check_links(files: list[Path], folder: Path) -> None:
+    """Refuse tables that are links out of the folder.
+
+    Raises:
+        `BenchmarkError`: When one is.
+    """
     real_folder = os.path.realpath(folder)
     for path in files:
         real_path = os.path.realpath(path)
         if not is_inside(real_path, real_folder):
             raise BenchmarkError(f"{path}: found a link to {real_path}, expected a table that lies in {folder}.")
-    return files
 
 
 def is_table(path: Path) -> bool:
@@ -175,16 +191,26 @@ def has_own_data(folder: str | os.PathLike) -> bool:
     return any(map(describes_videos, files))
 
 
-def find_faults(folder: str | os.PathLike) -> dict[str, str]:
-    """Return the tables of a folder that cannot be used, and what is wrong with each."""
-    paths, faults = SafePaths(folder), {}
+def find_faults(folder: str | os.PathLike) -> tuple[dict[str, str], list[str]]:
+    """Find what is wrong with the tables of a folder.
+
+    Args:
+        folder (`str` or `os.PathLike`): The folder.
+
+    Returns:
+        `tuple[dict[str, str], list[str]]`: The tables that cannot be used, each with the reason, and the ids of the
+            videos without a file in the other tables.
+    """
+    paths, faults, missing = SafePaths(folder), {}, {}
     for file in find_files(Path(folder)):
         try:
-            for _ in read_rows(file, paths, file.parent, "test"):
-                pass
+            rows = list(read_rows(file, paths, file.parent, "test"))
         except (BenchmarkError, OSError) as error:
             faults[str(file)] = str(error)
-    return faults
+            continue
+        ids = (video_id_of(os.path.relpath(row.path, folder), *row.times) for row in rows if not paths.find(row.path))
+        missing |= dict.fromkeys(ids)
+    return faults, list(missing)
 
 
 def split_of_name(file: Path, top: Path) -> str | None:

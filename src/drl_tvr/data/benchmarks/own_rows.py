@@ -1,6 +1,7 @@
 """Read the rows of your own table, and check every value in them."""
 
 import ast
+import contextlib
 import io
 import itertools
 import json
@@ -15,7 +16,15 @@ from typing import Any, NamedTuple
 from ...model.video_errors import safe_name
 from ..errors import BenchmarkError, brief, is_unicode
 from .column_names import fields_like
-from .columns import SPLIT_NAMES, SplitWatch, check_unclear, check_values, find_columns, has_main_columns
+from .columns import (
+    SPLIT_NAMES,
+    SplitWatch,
+    check_unclear,
+    check_values,
+    find_columns,
+    has_main_columns,
+    nearly_has_main_columns,
+)
 from .safe_paths import SafePaths
 from .text_files import iterate_csv, iterate_json
 
@@ -26,6 +35,7 @@ NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 SEVERAL = re.compile(r"\w*\(?[\[{]\s*(?:u?[\"']|nan\b)|(?:c|list)\(\s*[\"']")
 NO_VALUES = ("na", "n/a", "nan", "none", "null")
 BEGINNING = 4096  # bytes, within which the names of all columns stand
+FIRST_ROWS = 10  # of which the columns are looked at: rows of JSON may lack some
 WHOLE = (None, None)  # start and end of a whole file
 Times = tuple[float | None, float | None]
 
@@ -59,7 +69,7 @@ def read_rows(file: Path, paths: SafePaths, base: str | os.PathLike, of_file: st
         `BenchmarkError`: For a missing or an unclear column, or an invalid value; names file and row.
     """
     folder = os.path.abspath(base)
-    columns_of: dict[tuple[str, ...], dict[str, str]] = {}
+    fields: dict[tuple[str, ...], dict[str, str]] = {}
     likes: dict[tuple[str, ...], dict[str, str]] = {}
     watch = None
     for number, row in enumerate(read_records(file), start=1):
@@ -67,10 +77,10 @@ def read_rows(file: Path, paths: SafePaths, base: str | os.PathLike, of_file: st
         if not isinstance(row, dict):
             raise BenchmarkError(f"{where}: found {brief(row)}, expected a video and a caption.")
         names = tuple(row)
-        if names not in columns_of:
-            columns_of[names] = find_columns(names, str(file) if number == 1 else where)
-            likes[names] = fields_like(names, columns_of[names])
-        columns = columns_of[names]
+        if names not in fields:
+            fields[names] = find_columns(names, str(file) if number == 1 else where)
+            likes[names] = fields_like(names, fields[names])
+        columns = fields[names]
         check_values(row, likes[names], columns, where if number > 1 else str(file))
         watch = watch or SplitWatch(columns)
         watch.see(row)
@@ -81,21 +91,25 @@ def read_rows(file: Path, paths: SafePaths, base: str | os.PathLike, of_file: st
 
 
 def describes_videos(file: Path) -> bool:
-    """Return whether a table has columns for videos and captions.
+    """Return whether a table has columns for videos and captions; a link that leads nowhere could be to such a one."""
+    return not file.exists() or has_main_columns(columns_of(file))
 
-    Of a table whose first row cannot be read, the words at its beginning are taken for its columns. A link that leads
-    nowhere could be to such a table.
-    """
-    try:
-        row = next(read_records(file), None)
-    except BenchmarkError:
-        row = None
-    except FileNotFoundError:
-        return True
-    if row is not None:
-        return isinstance(row, dict) and has_main_columns(row)
-    beginning = file.read_bytes()[:BEGINNING].decode(errors="replace")
-    return has_main_columns(re.split(r'[,;|\t\r\n":{}\[\]]+', beginning))
+
+def could_describe_videos(file: Path) -> bool:
+    """Return whether a table has columns for videos and captions, or names that are nearly theirs."""
+    return not file.exists() or nearly_has_main_columns(columns_of(file))
+
+
+def columns_of(file: Path) -> list[str]:
+    """Return the columns of a table's first rows; the words at its beginning when its first row cannot be read."""
+    rows = []
+    with contextlib.suppress(BenchmarkError):  # reading it as one's own says what is wrong
+        rows.extend(itertools.islice(read_records(file), FIRST_ROWS))
+    if rows:
+        return list(dict.fromkeys(name for row in rows if isinstance(row, dict) for name in row))
+    with file.open("rb") as opened:
+        beginning = opened.read(BEGINNING).decode(errors="replace")
+    return re.split(r'[,;|\t\r\n":{}\[\]]+', beginning)
 
 
 def read_records(file: Path) -> Iterator[Any]:
