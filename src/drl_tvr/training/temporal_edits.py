@@ -163,28 +163,20 @@ def cut_captions(captions: list[str], words: str, edits: TemporalEdits) -> list[
     Returns:
         `list[str]`: The captions, each with at least its first token.
     """
-    most = edits.processor.max_length
-    if fits(captions, words, edits):
-        return captions
     ends = [
-        [end for _, end in edits.processor.tokenizer(caption, return_offsets_mapping=True)["offset_mapping"][1:-1]]
-        for caption in captions
+        [end for _, end in offsets[1:-1]]  # without start and end
+        for offsets in edits.processor.tokenizer(captions, return_offsets_mapping=True)["offset_mapping"]
     ]
-    room = most - edits.num_tokens(words)
+    room = edits.processor.max_length - edits.num_tokens(words)
+    if sum(map(len, ends)) <= room:  # the tokens of a join are those of its parts
+        return captions
     while True:
-        shorter = min(map(len, ends))
-        each = max(room // 2, room - shorter)
-        # A cut inside a word can change how its letters are grouped: then there are more tokens than were kept.
+        each = max(room // 2, room - min(map(len, ends)))
         cut = [caption[: places[:each][-1]] for caption, places in zip(captions, ends, strict=True)]
-        if fits(cut, words, edits) or room <= 2:
+        # A cut inside a word can change how its letters are grouped: then there are more tokens than were kept.
+        if edits.num_tokens(join_captions(*cut, words)) <= edits.processor.max_length or room <= 2:
             return cut
         room -= 1
-
-
-def fits(captions: list[str], words: str, edits: TemporalEdits) -> bool:
-    """Return whether two captions fit the model when they are joined, in either order."""
-    joined = (join_captions(*order, words) for order in (captions, captions[::-1]))
-    return max(map(edits.num_tokens, joined)) <= edits.processor.max_length
 
 
 def thin_frames(clips: list[torch.Tensor], max_frames: int | None) -> list[torch.Tensor]:
