@@ -137,7 +137,8 @@ def plot_curves(study: Study, file: Path) -> None:
         axis.set(title=f"with {edits}" if edits == "edits" else "without edits", xlabel="step")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("R@1, text to video, validation")
-    axes[0].legend()
+    if axes[0].lines:
+        axes[0].legend()
     save(figure, file)
 
 
