@@ -56,6 +56,10 @@ class Study:
         counts = sorted({len(runs) for runs in self.runs.values()} - {0})
         return " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else "none"
 
+    def num_clips(self) -> int:
+        """Count the small CLIPs that the runs started from."""
+        return len({run["clip"] for runs in self.runs.values() for run in runs})
+
     def num_runs(self) -> int:
         """Count the runs."""
         return sum(map(len, self.runs.values()))

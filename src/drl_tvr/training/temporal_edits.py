@@ -97,7 +97,7 @@ class TemporalEdits(torch_data.Dataset):
             return self.pairs[index]
         items = {row: self.pairs[row] for row in sorted(index)}
         words = random.Random(str(sorted(index))).choice(self.joining_words)
-        captions = cut_captions([item["caption"] for item in items.values()], words, self)
+        captions = cut_captions([item["caption"] for item in items.values()], words, self.processor)
         frames = thin_frames([item["frames"] for item in items.values()], self.max_frames)
         parts = dict(zip(items, zip(captions, frames, strict=True), strict=True))
         (first, shown_first), (second, shown_second) = (parts[row] for row in index)
@@ -106,10 +106,6 @@ class TemporalEdits(torch_data.Dataset):
             "caption": join_captions(first, second, words),
             "frames": torch.cat([shown_first, shown_second]),
         }
-
-    def num_tokens(self, caption: str) -> int:
-        """Count the tokens of a caption, with start and end."""
-        return len(self.processor.tokenizer(caption)["input_ids"])
 
 
 def check_temporal_edits(args: DRLTrainingArguments, processor: DRLProcessor, max_frames: int | None) -> None:
@@ -133,12 +129,17 @@ def check_temporal_edits(args: DRLTrainingArguments, processor: DRLProcessor, ma
         )
     if max_frames is not None and max_frames < 2:
         raise ValueError(f"`max_frames`: found {max_frames}, expected at least 2 for `temporal_edits`.")
-    joining = max(len(processor.tokenizer(words)["input_ids"]) for words in args.joining_words)
+    joining = max(count_tokens(words, processor) for words in args.joining_words)
     if processor.max_length < joining + 2:
         raise ValueError(
             f"`max_length`: found {processor.max_length}, expected at least {joining + 2} for `temporal_edits`: "
             "start, end, `joining_words` and a token of each caption."
         )
+
+
+def count_tokens(text: str, processor: DRLProcessor) -> int:
+    """Count the tokens of a text, with start and end."""
+    return len(processor.tokenizer(text)["input_ids"])
 
 
 def num_joined(batch_size: int, share: float) -> int:
@@ -152,29 +153,29 @@ def join_captions(first: str, second: str, words: str) -> str:
     return f"{first}{'' if words.startswith(PUNCTUATION) else ' '}{words} {second}"
 
 
-def cut_captions(captions: list[str], words: str, edits: TemporalEdits) -> list[str]:
+def cut_captions(captions: list[str], words: str, processor: DRLProcessor) -> list[str]:
     """Cut two captions so that their join fits the model, in either order, the longer one first.
 
     Args:
         captions (`list[str]`): Two captions.
         words (`str`): What joins them.
-        edits ([`~training.temporal_edits.TemporalEdits`]): Its processor says how many tokens fit.
+        processor ([`DRLProcessor`]): Its `max_length` says how many tokens fit.
 
     Returns:
         `list[str]`: The captions, each with at least its first token.
     """
     ends = [
         [end for _, end in offsets[1:-1]]  # without start and end
-        for offsets in edits.processor.tokenizer(captions, return_offsets_mapping=True)["offset_mapping"]
+        for offsets in processor.tokenizer(captions, return_offsets_mapping=True)["offset_mapping"]
     ]
-    room = edits.processor.max_length - edits.num_tokens(words)
+    room = processor.max_length - count_tokens(words, processor)
     if sum(map(len, ends)) <= room:  # the tokens of a join are those of its parts
         return captions
     while True:
         each = max(room // 2, room - min(map(len, ends)))
         cut = [caption[: places[:each][-1]] for caption, places in zip(captions, ends, strict=True)]
         # A cut inside a word can change how its letters are grouped: then there are more tokens than were kept.
-        if edits.num_tokens(join_captions(*cut, words)) <= edits.processor.max_length or room <= 2:
+        if count_tokens(join_captions(*cut, words), processor) <= processor.max_length or room <= 2:
             return cut
         room -= 1
 
